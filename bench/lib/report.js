@@ -1,0 +1,102 @@
+// Medians over runs, and a Markdown table with ratios to the raw floor.
+import { againstLimits } from './limits.js';
+import { median, time } from './stats.js';
+
+const ROWS = [
+  ['bulk', 'bulk insert, {docs} docs in batches of 1000'],
+  ['puts', '{puts} single puts, one after another'],
+  ['burst', '{puts} puts started together'],
+  ['gets', '{gets} random gets, one after another'],
+  ['all', 'allDocs with {docs} docs'],
+  ['changes', 'changes since 0, {docs} docs'],
+  ['revs', '{revDocs} docs through {revs} revisions'],
+  ['cold', 'page load to first document, {docs} docs in store'],
+  ['coldOpen', '  of which open + first get'],
+  ['pull', 'pull {docs} docs, default batch'],
+  ['pullBatch', 'pull {docs} docs, batch 1000'],
+  ['push', 'push {docs} docs, default batch'],
+  ['pushBatch', 'push {docs} docs, batch 1000'],
+  ['attPut', 'write {attachments} photos locally'],
+  ['attGet', 'read {attachments} photos locally'],
+  ['attPush', 'push {attachments} photos'],
+  ['attPull', 'pull {attachments} photos'],
+  ['liveMedian', 'live change, remote write to local event, median of {live}'],
+  ['liveP95', '  p95'],
+  ['pullPeakRss', 'renderer peak memory during pull'],
+  ['pullGrowth', '  growth over the idle page'],
+  ['pullHeap', 'JS heap after pull and GC'],
+];
+
+export function summarize(result) {
+  const out = {};
+  for (const s of result.samples) {
+    const c = (out[s.contender] ||= {});
+    if (s.error) { (c[s.task] ||= { values: [] }).error = s.error; continue; }
+    for (const [name, m] of Object.entries(s.metrics)) {
+      const row = (c[name] ||= { values: [], unit: m.unit });
+      if (m.na) { row.na = m.na; continue; }
+      row.values.push(m.value);
+      row.unit = m.unit;
+      for (const key of ['mainThreadBusy', 'longestTask']) if (m[key] !== undefined) (row[key + 's'] ||= []).push(m[key]);
+      if (m.requests) row.requests = m.requests;
+      for (const key of ['remoteHasPlaintext', 'deviceHasPlaintext']) if (m[key] !== undefined) row[key] = m[key];
+    }
+  }
+  for (const c of Object.values(out)) {
+    for (const row of Object.values(c)) {
+      if (row.values.length) Object.assign(row, { median: median(row.values), min: Math.min(...row.values), max: Math.max(...row.values) });
+      if (row.mainThreadBusys) row.mainThreadBusy = median(row.mainThreadBusys);
+      if (row.longestTasks) row.longestTask = Math.max(...row.longestTasks); // the worst of all runs
+    }
+  }
+  return out;
+}
+
+const times = (v) => `${v.toFixed(v < 1 ? 2 : 1)}×`;
+const fill = (text, size) => text.replace(/\{(\w+)\}/g, (_, k) => size[k]);
+const labelOf = (result) => (task) => fill(ROWS.find(([key]) => key === task)[1].trim().replace(/^of which /, ''), result.size);
+const show = (unit, v) => (unit === 'bytes' ? `${(v / 1e6).toFixed(1)} MB` : time(v));
+
+function table(result, cell, rows) {
+  const names = Object.keys(result.contenders);
+  const lines = [`| task | ${names.join(' | ')} |`, `|---|${names.map(() => '---:').join('|')}|`];
+  for (const [key, text] of rows) {
+    if (!names.some((n) => result.summary[n]?.[key] && cell(result.summary[n][key], null, n) !== "")) continue;
+    lines.push(`| ${fill(text, result.size)} | ${names.map((n) => cell(result.summary[n]?.[key], result.summary.raw?.[key], n)).join(' | ')} |`);
+  }
+  return lines;
+}
+
+export function markdown(result) {
+  const names = Object.keys(result.contenders);
+  const lines = [
+    `${result.started.slice(0, 16)}Z, ${result.browser}, ${result.remote ? `remote ${result.remote}, ` : ''}${result.machine.cpus} cores, median of ${result.runs} run(s); (×) is the ratio to raw.`, '',
+    ...names.map((n) => `- **${n}**: ${result.contenders[n].label}${result.contenders[n].note ? ` (${result.contenders[n].note})` : ''}`), '',
+  ];
+  lines.push(...table(result, (m, raw, n) => {
+    if (!m) return '';
+    if (m.na) return 'n/a';
+    if (!m.values.length) return 'failed';
+    const ratio = raw?.median && n !== 'raw' ? ` (${times(m.median / raw.median)})` : '';
+    return show(m.unit, m.median) + ratio + (m.error ? ' !' : '');
+  }, ROWS));
+  const kb = (v) => `${(v / 1000).toFixed(1)} kB`;
+  for (const [key, label] of [['min', 'bundle, minified'], ['gzip', 'bundle, gzip'], ['brotli', 'bundle, brotli']]) {
+    lines.push(`| ${label} | ${names.map((n) => (result.contenders[n].size ? kb(result.contenders[n].size[key]) : '')).join(' | ')} |`);
+  }
+  lines.push('', 'Main thread busy (median) / longest single block (worst run), in ms:', '');
+  lines.push(...table(result, (m) => (m?.mainThreadBusy === undefined ? '' : `${Math.round(m.mainThreadBusy)} / ${m.longestTask ? Math.round(m.longestTask) : '<50'}`),
+    ROWS.filter(([key]) => !/^(cold|live|pullPeak|pullGrowth|pullHeap)/.test(key))));
+  const requests = table(result, (m) => (m?.requests ? Object.entries(m.requests).map(([k, v]) => `${v} ${k}`).join(', ') : ''),
+    ROWS.filter(([key]) => /^(pull|push|attPu)/.test(key) && !/^(pullPeak|pullGrowth|pullHeap|attPut)/.test(key)));
+  if (requests.length > 2) lines.push('', 'HTTP requests:', '', ...requests);
+  if (names.some((n) => result.summary[n]?.bulk || result.summary[n]?.push)) lines.push('', 'Test text found in clear:', '', `| | ${names.join(' | ')} |`, `|---|${names.map(() => '---').join('|')}|`);
+  const yes = (v) => (v === undefined ? '' : v ? 'yes' : 'no');
+  if (names.some((n) => result.summary[n]?.bulk)) lines.push(`| on the device | ${names.map((n) => yes(result.summary[n]?.bulk?.deviceHasPlaintext)).join(' | ')} |`);
+  if (names.some((n) => result.summary[n]?.push)) lines.push(`| on the remote | ${names.map((n) => yes(result.summary[n]?.push?.remoteHasPlaintext)).join(' | ')} |`);
+  const limits = againstLimits(result, labelOf(result));
+  if (limits) lines.push('', 'Settee against its limits (each ratio is the median of the runs, raw and settee of the same run):', '', limits.markdown);
+  const errors = result.samples.filter((s) => s.error);
+  if (errors.length) lines.push('', 'Failures:', '', ...errors.map((s) => `- ${s.contender}, ${s.task}, run ${s.run}: ${s.error}`));
+  return lines.join('\n') + '\n';
+}

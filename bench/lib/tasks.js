@@ -1,0 +1,232 @@
+// The task list. Each task gets { b (browser), remote, size, goto, seeds } and
+// returns metrics: { name: { value, unit, ...details } }.
+// Timed work happens in page/harness.js; everything here is set-up and checks.
+import { CANARY, docId, makeDoc } from './data.js';
+
+const LIVE_PREFIX = 'live';
+
+// Remote content to pull: plain documents, or the contender's own form of them.
+async function pullSource(t, kind) {
+  if (!t.seeds.has(kind)) {
+    const db = await t.remote.fresh(kind);
+    const own = (await t.b.call('hasSeeder')).docs;
+    if (kind === 'docs') {
+      if (own) await t.b.call('seedDocs', t.remote.target(db), t.size.docs);
+      else await t.remote.seedDocs(db, t.size.docs);
+    } else if (own) await t.b.call('seedAttachments', t.remote.target(db), t.size.attachments, t.size.attachmentBytes);
+    else await t.remote.seedAttachments(db, t.size.attachments, t.size.attachmentBytes);
+    if (own) await t.goto();
+    t.seeds.set(kind, db);
+  }
+  return t.remote.target(t.seeds.get(kind));
+}
+
+async function filledDb(t) {
+  if (!t.state.filled) {
+    await t.b.call('fill', 'local10k', t.size.docs);
+    t.state.filled = true;
+  }
+}
+
+async function pull(t, name, opts, metric) {
+  const source = await pullSource(t, 'docs');
+  await t.goto();
+  await t.b.call('open', name);
+  await t.b.heapAfterGc();
+  t.b.resetPeak();
+  const rssBefore = t.b.currentRss();
+  const r = await t.measure('pull', name, source, opts);
+  const peak = t.b.peakRss();
+  const heap = await t.b.heapAfterGc();
+  await t.b.call('verifyPulled', name, t.size.docs);
+  await t.b.call('destroy', name);
+  return {
+    [metric]: r,
+    ...(metric === 'pull' ? {
+      pullPeakRss: { value: peak, unit: 'bytes' },
+      pullGrowth: { value: peak - rssBefore, unit: 'bytes' },
+      pullHeap: { value: heap, unit: 'bytes' },
+    } : {}),
+  };
+}
+
+async function push(t, name, opts, metric) {
+  await t.goto();
+  await t.b.call('fill', name, t.size.docs);
+  await t.goto();
+  await t.b.call('open', name);
+  const db = await t.remote.fresh('push');
+  const r = await t.measure('push', name, t.remote.target(db), opts);
+  const info = await t.remote.must('GET', `/${db}`);
+  if (info.doc_count !== t.size.docs) throw new Error(`after push the remote has ${info.doc_count} documents`);
+  const page = await t.remote.must('GET', `/${db}/_all_docs?include_docs=true&limit=5`);
+  r.remoteHasPlaintext = JSON.stringify(page).includes(CANARY);
+  await t.b.call('destroy', name);
+  await t.remote.drop(db);
+  return { [metric]: r };
+}
+
+// Tasks that need no server, and those of `make bench`.
+export const LOCAL = ['bulk', 'revs', 'puts', 'burst', 'gets', 'all', 'changes', 'cold', 'photos'];
+
+export const TASKS = {
+  async bulk(t) {
+    await t.goto();
+    const r = await t.measure('bulk', 'local10k', t.size.docs);
+    t.state.filled = true;
+    return { bulk: r };
+  },
+  async puts(t) {
+    await t.goto();
+    const r = await t.measure('puts', 'puts', t.size.puts);
+    await t.b.call('destroy', 'puts');
+    return { puts: r };
+  },
+  // The same writes, all started before the first is done.
+  async burst(t) {
+    await t.goto();
+    const r = await t.measure('burst', 'burst', t.size.puts);
+    await t.b.call('destroy', 'burst');
+    return { burst: r };
+  },
+  // Reload the page, open the database and read one document.
+  async cold(t) {
+    await t.goto();
+    await filledDb(t);
+    await t.b.call('close', 'local10k');
+    await t.goto('about:blank');
+    const samples = [];
+    for (let i = 0; i < 5; i++) {
+      await t.goto(null, `?cold=local10k&i=${(i * 1777) % t.size.docs}`);
+      const s = await t.b.page.evaluate(() => window.cold);
+      if (i > 0) samples.push(s); // the first load fills the HTTP cache
+    }
+    const median = (key) => samples.map((s) => s[key]).sort((a, b) => a - b)[samples.length >> 1];
+    return {
+      cold: { value: median('sinceNavigation'), unit: 'ms', samples },
+      coldOpen: { value: median('openAndGet'), unit: 'ms', longestTask: Math.max(...samples.map((s) => s.longest)) },
+    };
+  },
+  async gets(t) {
+    await t.goto();
+    await filledDb(t);
+    await t.goto();
+    await t.b.call('open', 'local10k');
+    return { gets: await t.measure('gets', 'local10k', t.size.docs, t.size.gets) };
+  },
+  async all(t) {
+    await t.goto();
+    await filledDb(t);
+    await t.goto();
+    await t.b.call('open', 'local10k');
+    return { all: await t.measure('all', 'local10k', t.size.docs) };
+  },
+  async changes(t) {
+    await t.goto();
+    await filledDb(t);
+    await t.goto();
+    await t.b.call('open', 'local10k');
+    return { changes: await t.measure('changes', 'local10k', t.size.docs) };
+  },
+  async revs(t) {
+    await t.goto();
+    const r = await t.measure('revs', 'revs', t.size.revDocs, t.size.revs);
+    await t.b.call('destroy', 'revs');
+    return { revs: r };
+  },
+  pull: (t) => pull(t, 'pull', {}, 'pull'),
+  pullBatch: (t) => pull(t, 'pullbatch', { batch: 1000 }, 'pullBatch'),
+  push: (t) => push(t, 'push', {}, 'push'),
+  pushBatch: (t) => push(t, 'pushbatch', { batch: 1000 }, 'pushBatch'),
+
+  // Photos written, and read back on a fresh page; no server.
+  async photos(t) {
+    const { attachments: n, attachmentBytes: bytes } = t.size;
+    await t.goto();
+    const put = await t.measure('attPut', 'photos', n, bytes);
+    await t.goto();
+    const get = await t.measure('attGet', 'photos', n, bytes);
+    await t.b.call('destroy', 'photos');
+    return { attPut: put, attGet: get };
+  },
+  // Local photo writes (timed), then their push.
+  async attPush(t) {
+    const { attachments: n, attachmentBytes: bytes } = t.size;
+    await t.goto();
+    const put = await t.measure('attPut', 'photos', n, bytes);
+    if (t.unsupported.attPush) {
+      // without a pull there is nothing else to read photos back from
+      await t.goto();
+      const get = await t.measure('attGet', 'photos', n, bytes);
+      await t.b.call('destroy', 'photos');
+      return { attPut: put, attGet: get, attPush: { na: t.unsupported.attPush } };
+    }
+    await t.goto();
+    await t.b.call('open', 'photos');
+    const db = await t.remote.fresh('attpush');
+    const r = await t.measure('push', 'photos', t.remote.target(db));
+    const info = await t.remote.must('GET', `/${db}`);
+    if (info.doc_count !== n) throw new Error(`after push the remote has ${info.doc_count} documents`);
+    await t.b.call('destroy', 'photos');
+    await t.remote.drop(db);
+    return { attPut: put, attPush: r };
+  },
+  async attPull(t) {
+    if (t.unsupported.attPull) return { attPull: { na: t.unsupported.attPull } };
+    const { attachments: n, attachmentBytes: bytes } = t.size;
+    await t.goto();
+    const source = await pullSource(t, 'atts');
+    await t.goto();
+    await t.b.call('open', 'photospull');
+    t.b.resetPeak();
+    const r = await t.measure('pull', 'photospull', source);
+    r.peakRss = t.b.peakRss();
+    await t.goto();
+    const get = await t.measure('attGet', 'photospull', n, bytes);
+    await t.b.call('destroy', 'photospull');
+    return { attPull: r, attGet: get };
+  },
+  async live(t) {
+    await t.goto();
+    const db = await t.remote.fresh('live');
+    const own = (await t.b.call('hasSeeder')).live;
+    const docs = own ? await t.b.call('encodeLive', t.size.live)
+      : Array.from({ length: t.size.live }, (_, i) => makeDoc(LIVE_PREFIX, i));
+    const offset = await clockOffset(t.b);
+    await t.b.call('liveStart', 'live', t.remote.target(db));
+    await sleep(1000);
+    const samples = [];
+    const overheads = [];
+    for (let i = 0; i < docs.length; i++) {
+      const seen = t.b.call('liveWait', docId(LIVE_PREFIX, i));
+      await sleep(40 + (i * 37) % 110);
+      const sent = wall();
+      await t.remote.must('PUT', `/${db}/${encodeURIComponent(docs[i]._id)}`, docs[i]);
+      overheads.push(wall() - sent);
+      const at = await Promise.race([seen, sleep(15000).then(() => { throw new Error('live change ' + i + ' not seen'); })]);
+      samples.push(at - offset - sent);
+    }
+    await t.b.call('liveStop');
+    samples.sort((a, b) => a - b);
+    overheads.sort((a, b) => a - b);
+    return {
+      liveMedian: { value: samples[samples.length >> 1], unit: 'ms', samples, putMedian: overheads[overheads.length >> 1] },
+      liveP95: { value: samples[Math.ceil(samples.length * 0.95) - 1], unit: 'ms' },
+    };
+  },
+};
+
+const wall = () => performance.timeOrigin + performance.now();
+const sleep = (ms) => new Promise((r) => setTimeout(r, ms));
+
+// page clock minus this process's clock, from the tightest of 30 round trips
+async function clockOffset(b) {
+  let best = Infinity, offset = 0;
+  for (let i = 0; i < 30; i++) {
+    const t0 = wall();
+    const there = await b.call('wall');
+    const t1 = wall();
+    if (t1 - t0 < best) { best = t1 - t0; offset = there - (t0 + t1) / 2; }
+  }
+  return offset;
+}

@@ -1,0 +1,584 @@
+/**
+ * Settee: a CouchDB peer that lives in a web page, a worker or Node.
+ *
+ * Methods, options and results are PouchDB 9's wherever it has them. Everything returns promises; what
+ * fails rejects with a {@link SetteeError}.
+ *
+ * ```js
+ * import { Database } from 'settee';
+ *
+ * const db = await Database.open('notes');
+ * await db.put({ _id: 'a', title: 'Hello' });
+ * db.changes({ since: 'now', live: true, include_docs: true }).on('change', ({ doc }) => show(doc));
+ * db.sync('https://couch.example/notes', { live: true, retry: true });
+ * ```
+ * @packageDocumentation
+ */
+
+/** What JSON can carry. `undefined` members are left out, as `JSON.stringify` does. */
+export type Json = string | number | boolean | null | undefined | Json[] | { [key: string]: Json };
+
+/** A document's identifier. */
+export type DocumentId = string;
+/** An attachment's name within its document. */
+export type AttachmentId = string;
+/** A revision: `generation-id`. */
+export type RevisionId = string;
+/** A place in a changes feed: a number here, anything JSON in a server's. Opaque. */
+export type Sequence = number | string | Json[];
+
+/** Bytes as they may be given. They are copied; nothing keeps hold of the caller's object. */
+export type Bytes = Blob | ArrayBuffer | ArrayBufferView;
+
+/** An attachment in a document that is written. */
+export interface AttachmentInput {
+  /** Its MIME type; a `Blob`'s own if this is left out. */
+  content_type?: string;
+  /** Its bytes, or base64 text. Left out in a stub. */
+  data?: Bytes | string;
+  /** Keep what the parent revision has under this name (or digest). */
+  stub?: boolean;
+  /** `md5-…`. */
+  digest?: string;
+  /** The generation in which it came to be as it is. */
+  revpos?: number;
+  /** Its size in bytes. */
+  length?: number;
+  /** Written by servers; read and ignored. */
+  follows?: boolean;
+}
+
+/** An attachment in a document that was read. */
+export interface Attachment {
+  content_type: string;
+  /** `md5-…`, of the bytes as they are. */
+  digest: string;
+  /** The generation in which it came to be as it is. */
+  revpos: number;
+  /** Its size in bytes; in stubs. */
+  length?: number;
+  /** True where `data` was not asked for. */
+  stub?: true;
+  /** Base64, with `attachments: true`; a `Blob` with `binary: true` beside it. */
+  data?: string | Blob;
+}
+
+/** The special members of a document that is written. */
+export interface DocumentMeta {
+  _id?: DocumentId;
+  /** The revision this one follows. */
+  _rev?: RevisionId | undefined;
+  /** Makes it a tombstone. */
+  _deleted?: boolean;
+  /** History, newest first; with `new_edits: false`. */
+  _revisions?: Revisions;
+  _attachments?: { [name: AttachmentId]: AttachmentInput | Attachment };
+}
+
+/** A document as it is written. */
+export type NewDocument<T extends object = {}> = T & DocumentMeta;
+
+/** A document as it is read. */
+export type ExistingDocument<T extends object = {}> = T & {
+  _id: DocumentId;
+  _rev: RevisionId;
+  _deleted?: true;
+  _attachments?: { [name: AttachmentId]: Attachment };
+  /** With `revs`. */
+  _revisions?: Revisions;
+  /** With `revs_info`. */
+  _revs_info?: RevisionInfo[];
+  /** With `conflicts`: the other leaves that are not deleted. */
+  _conflicts?: RevisionId[];
+  /** With `deleted_conflicts`. */
+  _deleted_conflicts?: RevisionId[];
+  /** With `local_seq`. */
+  _local_seq?: Sequence;
+};
+
+/** A branch: `start` is the generation of the first of `ids`. */
+export interface Revisions {
+  start: number;
+  ids: string[];
+}
+
+export interface RevisionInfo {
+  rev: RevisionId;
+  status: 'available' | 'missing' | 'deleted';
+}
+
+/** A write that was done, and is durable. */
+export interface Written {
+  ok: true;
+  id: DocumentId;
+  rev: RevisionId;
+}
+
+/** A failure, with CouchDB's name, status and reason. */
+export class SetteeError extends Error {
+  private constructor();
+  /** CouchDB's `error`. Those with status 0 are Settee's own: no server could answer them. */
+  readonly name: ErrorName | (string & {});
+  /** The HTTP status CouchDB answers with; 0 where the failure is the device's or the network's. */
+  readonly status: number;
+  /** In words. The same as `message`. */
+  readonly reason: string;
+  /** As in PouchDB. */
+  readonly error: true;
+  /** What the platform said, where there is more to know. */
+  readonly cause?: unknown;
+  /** The document, where the failure is one document's. */
+  readonly id?: DocumentId;
+  /** The same as `id`. */
+  readonly docId?: DocumentId;
+  /** What a replication that failed had done. */
+  readonly result?: ReplicationResult;
+}
+
+export type ErrorName =
+  | 'bad_request' | 'query_parse_error' | 'illegal_docid' | 'doc_validation'
+  | 'unauthorized' | 'forbidden' | 'not_found' | 'conflict' | 'file_exists' | 'missing_stub'
+  | 'document_too_large' | 'attachment_too_large' | 'insufficient_storage' | 'unknown_error'
+  | 'network_error' | 'timeout' | 'cancelled' | 'store_closed' | 'schema_too_new'
+  | 'storage_unavailable' | 'corrupt' | 'init_failed';
+
+export interface OpenOptions {
+  /**
+   * Where documents are kept. `indexeddb` is the default where there is one, and `memory` in Node.
+   * A database in memory lives until its last handle is closed.
+   */
+  storage?: 'indexeddb' | 'memory';
+  /** How many revisions a branch keeps. Default 1000. */
+  revs_limit?: number;
+  /** Whether room is freed without being asked to. Default true. */
+  auto_compaction?: boolean;
+  /** The largest document, in bytes of JSON without attachments. Default 8,000,000. */
+  max_document_size?: number;
+}
+
+export interface PutOptions {
+  /** Makes a new branch instead of a `conflict` when `_rev` is no leaf. */
+  force?: boolean;
+  /** `false`: the document brings its own `_rev` and `_revisions`, which are stored as they are. */
+  new_edits?: boolean;
+}
+
+export interface GetOptions {
+  /** This revision instead of the winner. */
+  rev?: RevisionId | undefined;
+  /** With `_revisions`. */
+  revs?: boolean;
+  /** With `_revs_info`. */
+  revs_info?: boolean;
+  /** These leaves, or all of them; the result is an array. */
+  open_revs?: RevisionId[] | 'all';
+  /** With `_conflicts`. */
+  conflicts?: boolean;
+  /** With `_deleted_conflicts`. */
+  deleted_conflicts?: boolean;
+  /** The leaves that followed the revisions asked for. */
+  latest?: boolean;
+  /** With `_local_seq`. */
+  local_seq?: boolean;
+  /** With the attachments' bytes: base64, or `Blob`s with `binary`. */
+  attachments?: boolean;
+  binary?: boolean;
+  /** With the bytes of those attachments that are newer than these revisions. */
+  atts_since?: RevisionId[];
+}
+
+export type OpenRevision<T extends object = {}> = { ok: ExistingDocument<T> } | { missing: RevisionId };
+
+export interface BulkGetOptions {
+  docs: { id: DocumentId; rev?: RevisionId | undefined; atts_since?: RevisionId[] }[];
+  revs?: boolean;
+  latest?: boolean;
+  attachments?: boolean;
+  binary?: boolean;
+}
+
+export interface BulkGetResult<T extends object = {}> {
+  results: {
+    id: DocumentId;
+    docs: ({ ok: ExistingDocument<T>; error?: never } | { error: SetteeError; ok?: never })[];
+  }[];
+}
+
+export interface AllDocsOptions {
+  include_docs?: boolean;
+  conflicts?: boolean;
+  attachments?: boolean;
+  binary?: boolean;
+  startkey?: DocumentId | undefined;
+  endkey?: DocumentId | undefined;
+  start_key?: DocumentId | undefined;
+  end_key?: DocumentId | undefined;
+  /** Whether `endkey` belongs to the result. Default true. */
+  inclusive_end?: boolean;
+  key?: DocumentId;
+  /** Just these, in this order, with an error row for one that is not there. */
+  keys?: DocumentId[];
+  descending?: boolean;
+  limit?: number | undefined;
+  skip?: number | undefined;
+  /** With `update_seq`. */
+  update_seq?: boolean;
+}
+
+export interface AllDocsRow<T extends object = {}> {
+  id: DocumentId;
+  key: DocumentId;
+  value: { rev: RevisionId; deleted?: true };
+  /** With `include_docs`; `null` for a tombstone that `keys` named. */
+  doc?: ExistingDocument<T> | null;
+  error?: never;
+}
+
+export interface AllDocsResult<T extends object = {}> {
+  /** Documents in the database, not rows in the result. */
+  total_rows: number;
+  /** How many rows come before the first. */
+  offset: number;
+  rows: AllDocsRow<T>[];
+  update_seq?: Sequence;
+}
+
+/** With `keys`, rows for documents that are not there. */
+export interface AllDocsKeysResult<T extends object = {}> extends Omit<AllDocsResult<T>, 'rows'> {
+  rows: (AllDocsRow<T> | { key: DocumentId; error: 'not_found'; id?: never; value?: never; doc?: never })[];
+}
+
+export interface ChangesOptions<T extends object = {}> {
+  /** After this place; `'now'` for what happens from now on. */
+  since?: Sequence | 'now' | undefined;
+  /** Goes on with what happens, in any tab or worker, until cancelled. */
+  live?: boolean;
+  /** The same as `live`. */
+  continuous?: boolean;
+  limit?: number | undefined;
+  /** Newest first. */
+  descending?: boolean;
+  include_docs?: boolean;
+  conflicts?: boolean;
+  attachments?: boolean;
+  binary?: boolean;
+  /** `all_docs` names every leaf in `changes`. */
+  style?: 'main_only' | 'all_docs';
+  doc_ids?: DocumentId[];
+  /** A Mango selector. */
+  selector?: { [key: string]: Json };
+  /** Only documents for which this is true. */
+  filter?: ((doc: ExistingDocument<T>, request: { query: { [key: string]: any } }) => unknown) | '_doc_ids' | '_selector';
+  /** For `filter`, as `query`. */
+  query_params?: { [key: string]: any };
+  /** Whether the promise's result has them all. Default: unless `live`. */
+  return_docs?: boolean;
+  /** Stops it, as `cancel()` does. */
+  signal?: AbortSignal | undefined;
+  /** Accepted for PouchDB's sake; a local feed has no use for them. */
+  timeout?: number | false;
+  heartbeat?: number | boolean;
+  batch_size?: number;
+  seq_interval?: number;
+}
+
+export interface Change<T extends object = {}> {
+  seq: Sequence;
+  id: DocumentId;
+  /** The winner; every leaf with `style: 'all_docs'`. */
+  changes: { rev: RevisionId }[];
+  /** The winner is a tombstone. */
+  deleted?: true;
+  /** With `include_docs`. */
+  doc?: ExistingDocument<T>;
+}
+
+export interface ChangesResult<T extends object = {}> {
+  results: Change<T>[];
+  /** Where to go on. */
+  last_seq: Sequence;
+  /** How many come after that. */
+  pending?: number;
+  /** It was cancelled. */
+  status?: 'cancelled';
+}
+
+type Listener<A extends unknown[]> = (...args: A) => void;
+
+/** Events. A listener that throws is reported as an uncaught error and disturbs nobody. No limit on listeners. */
+export interface Emitter<Events extends { [event: string]: unknown[] }> {
+  on<E extends keyof Events>(event: E, listener: Listener<Events[E]>): this;
+  once<E extends keyof Events>(event: E, listener: Listener<Events[E]>): this;
+  off<E extends keyof Events>(event: E, listener: Listener<Events[E]>): this;
+  addListener<E extends keyof Events>(event: E, listener: Listener<Events[E]>): this;
+  removeListener<E extends keyof Events>(event: E, listener: Listener<Events[E]>): this;
+  removeAllListeners(event?: keyof Events): this;
+  listenerCount(event: keyof Events): number;
+}
+
+/** Something that goes on until it ends or is cancelled. It can be awaited; nothing is unhandled if it is not. */
+export interface Task<Result, Events extends { [event: string]: unknown[] }> extends Emitter<Events> {
+  then: Promise<Result>['then'];
+  catch: Promise<Result>['catch'];
+  finally: Promise<Result>['finally'];
+  /** Ends it; it then resolves with status `cancelled`. Idempotent. */
+  cancel(): void;
+  readonly cancelled: boolean;
+  /** Whether it is over. */
+  readonly ended: boolean;
+}
+
+export type ChangesEvents<T extends object = {}> = {
+  change: [change: Change<T>];
+  /** Live: all there is has been told. */
+  paused: [];
+  /** Live: something came after a pause. */
+  active: [];
+  complete: [result: ChangesResult<T>];
+  error: [error: SetteeError];
+};
+
+/**
+ * A changes feed: a promise of all of it, an emitter, and an async iterable that reads at your pace.
+ * It begins when somebody listens, awaits or iterates. Leaving a `for await` loop cancels it.
+ */
+export interface Changes<T extends object = {}>
+  extends Task<ChangesResult<T>, ChangesEvents<T>>, AsyncIterable<Change<T>> {
+  [Symbol.asyncIterator](): AsyncIterableIterator<Change<T>>;
+}
+
+export interface ReplicateOptions {
+  /** Goes on with changes as they happen, until cancelled. */
+  live?: boolean;
+  /** The same as `live`. */
+  continuous?: boolean;
+  /** Waits and tries again after the network or the server failed. */
+  retry?: boolean;
+  /** Starts here, whatever the checkpoints say. */
+  since?: Sequence | 'now' | undefined;
+  doc_ids?: DocumentId[];
+  /** A Mango selector. */
+  selector?: { [key: string]: Json };
+  /** A filter function of the source, `design/name`. */
+  filter?: string;
+  /** Parameters for `filter`. */
+  query_params?: { [key: string]: any };
+  /** Every leaf, or winners alone. Default `all_docs`. */
+  style?: 'main_only' | 'all_docs';
+  /** Changes in a batch. */
+  batch_size?: number;
+  /** Batches read ahead. */
+  batches_limit?: number;
+  /** How often the server keeps a waiting line alive, in ms. */
+  heartbeat?: number | boolean;
+  /** How long a line waits before it asks again, in ms. */
+  timeout?: number;
+  /** Where checkpoints are kept. Default: on both sides. */
+  checkpoint?: boolean | 'source' | 'target';
+  /** While catching up, a checkpoint at most so often, in ms. */
+  checkpoint_interval_ms?: number;
+  /** Makes the target if there is none. Default true. */
+  create_target?: boolean;
+  /** The next pause in ms, from the last one (0 at first). */
+  back_off_function?: (lastMs: number) => number;
+  /** Sent with every request. */
+  headers?: { [name: string]: string };
+  /** The login, in place of one in the URL. */
+  auth?: { username: string; password: string };
+  /** In place of the platform's. */
+  fetch?: typeof fetch;
+  /** Stops it, as `cancel()` does. */
+  signal?: AbortSignal | undefined;
+}
+
+export interface SyncOptions extends ReplicateOptions {
+  /** For the way there alone. */
+  push?: ReplicateOptions;
+  /** For the way back alone. */
+  pull?: ReplicateOptions;
+}
+
+export interface ReplicationResult {
+  /** False if it ended with an error. Documents that were denied leave it true. */
+  ok: boolean;
+  status: 'active' | 'complete' | 'cancelled' | 'aborting';
+  /** ISO 8601. */
+  start_time: string;
+  /** ISO 8601. */
+  end_time?: string;
+  docs_read: number;
+  docs_written: number;
+  doc_write_failures: number;
+  /** The newest hundred. */
+  errors: SetteeError[];
+  /** Up to where the target has everything, in the source's feed. */
+  last_seq: Sequence;
+  /** How many changes are still to come, where the source knows. */
+  pending?: number;
+}
+
+export interface ReplicationProgress extends ReplicationResult {
+  /** What was stored just now. */
+  docs: { _id: DocumentId; _rev: RevisionId; _deleted?: true }[];
+}
+
+export type ReplicationState = 'pending' | 'active' | 'stopped' | 'complete' | 'cancelled';
+
+export type ReplicationEvents = {
+  change: [progress: ReplicationProgress];
+  /** All there is has been done; with an error, the next attempt waits. */
+  paused: [error?: SetteeError];
+  active: [];
+  /** One document was refused; the others go on. */
+  denied: [error: SetteeError];
+  checkpoint: [checkpoint: { checkpoint: Sequence }];
+  complete: [result: ReplicationResult];
+  error: [error: SetteeError];
+};
+
+export interface Replication extends Task<ReplicationResult, ReplicationEvents> {
+  /** `pending`: nothing to do now. `stopped`: it failed; with `retry`, until the next attempt. */
+  readonly state: ReplicationState;
+}
+
+export interface SyncResult {
+  push: ReplicationResult;
+  pull: ReplicationResult;
+}
+
+type Direction = 'push' | 'pull';
+
+export type SyncEvents = {
+  change: [change: { direction: Direction; change: ReplicationProgress }];
+  /** Both ways are done or wait; with an error, at least one of them waits for its next attempt. */
+  paused: [error?: SetteeError];
+  active: [which: { direction: Direction }];
+  denied: [denied: { direction: Direction; doc: SetteeError }];
+  checkpoint: [checkpoint: { direction: Direction; checkpoint: Sequence }];
+  complete: [result: SyncResult];
+  error: [error: SetteeError];
+};
+
+export interface Sync extends Task<SyncResult, SyncEvents> {
+  readonly push: Replication;
+  readonly pull: Replication;
+  readonly state: ReplicationState;
+}
+
+export interface DatabaseInfo {
+  db_name: string;
+  /** Documents that are not deleted. */
+  doc_count: number;
+  /** Where the changes feed ends now. */
+  update_seq: Sequence;
+  adapter: 'indexeddb' | 'memory';
+  [more: string]: unknown;
+}
+
+export type DatabaseEvents = {
+  /** This handle was closed. */
+  closed: [];
+  /** The database was destroyed through this or another handle of this context. */
+  destroyed: [];
+};
+
+/** One end of a replication: a database, a URL (`https://name:password@host/db`) or the name of a local database. */
+export type ReplicationEnd = Database<any> | string;
+
+/**
+ * A handle on a database. Several in one page, tab or worker share one engine, and every tab of an
+ * origin may open the same database.
+ */
+export class Database<T extends object = any> implements Emitter<DatabaseEvents> {
+  private constructor();
+
+  /** Opens a database; makes it if there is none. */
+  static open<T extends object = any>(name: string, options?: OpenOptions): Promise<Database<T>>;
+  /** Replicates from one end to the other. */
+  static replicate(source: ReplicationEnd, target: ReplicationEnd, options?: ReplicateOptions): Replication;
+  /** Replicates both ways. */
+  static sync(one: ReplicationEnd, other: ReplicationEnd, options?: SyncOptions): Sync;
+
+  readonly name: string;
+
+  /** Writes a document: a new one, or the next revision of `_rev`. */
+  put(doc: NewDocument<T> & { _id: DocumentId }, options?: PutOptions): Promise<Written>;
+  /** Writes a document, under a new id if it has none. */
+  post(doc: NewDocument<T>, options?: PutOptions): Promise<Written>;
+  /** Writes a document that is JSON text: numbers stay as they are written. */
+  putJson(json: string, options?: PutOptions): Promise<Written>;
+
+  /** Reads a document. 404 `not_found` if there is none or it is deleted. */
+  get<D extends object = T>(id: DocumentId, options: GetOptions & { open_revs: RevisionId[] | 'all' }): Promise<OpenRevision<D>[]>;
+  get<D extends object = T>(id: DocumentId, options?: GetOptions): Promise<ExistingDocument<D>>;
+  /** Reads a document as JSON text, attachments as base64 if asked for. */
+  getJson(id: DocumentId, options?: Omit<GetOptions, 'binary'>): Promise<string>;
+
+  /** Deletes a document. */
+  remove(doc: { _id: DocumentId; _rev: RevisionId }, options?: { rev?: RevisionId }): Promise<Written>;
+  remove(id: DocumentId, rev: RevisionId): Promise<Written>;
+
+  /**
+   * Writes documents in one transaction; one row each, in order. A row that conflicts fails alone; a document that is
+   * malformed fails the call, and nothing is written.
+   * With `new_edits: false`, the rows that failed.
+   */
+  bulkDocs(docs: NewDocument<T>[] | { docs: NewDocument<T>[]; new_edits?: boolean }, options?: { new_edits?: boolean }):
+    Promise<(Written & { error?: never } | SetteeError)[]>;
+  /** Reads revisions. */
+  bulkGet<D extends object = T>(options: BulkGetOptions): Promise<BulkGetResult<D>>;
+  /** Rows by id, in CouchDB's raw order of bytes. */
+  allDocs<D extends object = T>(options: AllDocsOptions & { keys: DocumentId[] }): Promise<AllDocsKeysResult<D>>;
+  allDocs<D extends object = T>(options?: AllDocsOptions): Promise<AllDocsResult<D>>;
+  /** The changes feed. */
+  changes<D extends object = T>(options?: ChangesOptions<D>): Changes<D>;
+
+  /** Attaches bytes (or base64 text) to a document; makes the document if there is no `rev`. */
+  putAttachment(id: DocumentId, name: AttachmentId, rev: RevisionId | null | undefined, data: Bytes | string, type: string): Promise<Written>;
+  putAttachment(id: DocumentId, name: AttachmentId, data: Bytes | string, type: string): Promise<Written>;
+  /** An attachment's bytes. */
+  getAttachment(id: DocumentId, name: AttachmentId, options?: { rev?: RevisionId | undefined }): Promise<Blob>;
+  removeAttachment(id: DocumentId, name: AttachmentId, rev: RevisionId): Promise<Written>;
+
+  /** Which of these revisions are not here. */
+  revsDiff(revs: { [id: DocumentId]: RevisionId[] }):
+    Promise<{ [id: DocumentId]: { missing: RevisionId[]; possible_ancestors?: RevisionId[] } }>;
+  info(): Promise<DatabaseInfo>;
+  /** Frees what nobody can read any more. */
+  compact(): Promise<{ ok: true }>;
+
+  readonly replicate: {
+    /** Replicates from here. */
+    to(target: ReplicationEnd, options?: ReplicateOptions): Replication;
+    /** Replicates to here. */
+    from(source: ReplicationEnd, options?: ReplicateOptions): Replication;
+  };
+  /** Replicates both ways. */
+  sync(other: ReplicationEnd, options?: SyncOptions): Sync;
+
+  /** Lets go of this handle: its feeds and replications are cancelled, later calls fail with `store_closed`. Idempotent. */
+  close(): Promise<void>;
+  /** Deletes the database, for every handle, tab and worker. */
+  destroy(): Promise<{ ok: true }>;
+  [Symbol.asyncDispose](): Promise<void>;
+
+  on<E extends 'closed' | 'destroyed'>(event: E, listener: () => void): this;
+  once<E extends 'closed' | 'destroyed'>(event: E, listener: () => void): this;
+  off<E extends 'closed' | 'destroyed'>(event: E, listener: () => void): this;
+  addListener<E extends 'closed' | 'destroyed'>(event: E, listener: () => void): this;
+  removeListener<E extends 'closed' | 'destroyed'>(event: E, listener: () => void): this;
+  removeAllListeners(event?: 'closed' | 'destroyed'): this;
+  listenerCount(event: 'closed' | 'destroyed'): number;
+}
+
+/**
+ * Loads the WebAssembly. `Database.open` does it by itself; call this to have it loaded early, or from
+ * somewhere else: a URL, a response, the bytes or the compiled module. Later calls return the first one's promise,
+ * unless that failed.
+ */
+export function init(
+  source?: string | URL | Response | BufferSource | WebAssembly.Module | Promise<Response | BufferSource | WebAssembly.Module>,
+): Promise<void>;
+
+/** What this is, for bug reports. `commit` is known once the WebAssembly is loaded, if the build knew it. */
+export const version: { readonly version: string; readonly commit: string | undefined };

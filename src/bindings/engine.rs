@@ -1,0 +1,278 @@
+//! A database: one for all handles on it in this context.
+
+use std::rc::Rc;
+
+use js_sys::{Array, Promise};
+use serde::{Deserialize, Serialize};
+use wasm_bindgen::{JsValue, prelude::wasm_bindgen};
+
+use super::{
+    convert::{contents, json, object, options, promise, rendered},
+    failure,
+    feed::{Feed, Rows},
+    peer::PeerHandle,
+};
+use crate::{
+    database::{Database, OpenOptions, options as opts},
+    error::{Error, Result},
+    model::Content,
+    platform::Platform,
+    store::{MemoryStore, Store},
+    web,
+};
+
+/// How long after opening a snapshot is stored: not while the page is busy with what it opened the
+/// database for.
+const IDLE_MS: u32 = 1_000;
+
+/// A database that is open.
+#[wasm_bindgen]
+pub struct Engine {
+    database: Database,
+}
+
+/// `Database.open`'s options that the engine takes.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Opening {
+    revs_limit: Option<usize>,
+    auto_compaction: Option<bool>,
+    max_document_size: Option<usize>,
+}
+
+impl Opening {
+    fn of(self, name: &str) -> Result<OpenOptions> {
+        let defaults = OpenOptions::new(name);
+        let revs_limit = self.revs_limit.unwrap_or(defaults.revs_limit);
+        if revs_limit == 0 {
+            return Err(Error::bad_request("Option `revs_limit` must be at least 1"));
+        }
+        Ok(OpenOptions {
+            revs_limit,
+            auto_compaction: self.auto_compaction.unwrap_or(defaults.auto_compaction),
+            max_document_bytes: self.max_document_size.unwrap_or(defaults.max_document_bytes),
+            ..defaults
+        })
+    }
+}
+
+/// One row of `bulkDocs`.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Row<'a> {
+    Written { ok: bool, id: &'a str, rev: &'a str },
+    Failed { id: Option<&'a str>, status: u16, error: &'a str, reason: &'a str },
+}
+
+#[wasm_bindgen]
+impl Engine {
+    /// Opens the database of a name in `indexeddb` or `memory`; a promise of an engine.
+    #[wasm_bindgen(js_name = open)]
+    pub fn open(name: String, storage: String, given: JsValue) -> Promise {
+        promise(async move {
+            let opening = options::<Opening>(given)?.of(&name)?;
+            let store: Rc<dyn Store> = match storage.as_str() {
+                "memory" => Rc::new(MemoryStore::new()),
+                _ => Rc::new(web::IndexedDbStore::open(&name).await?),
+            };
+            let database = Database::open(store, Rc::new(web::WebPlatform), opening).await?;
+            if storage != "memory" {
+                let idle = database.clone();
+                wasm_bindgen_futures::spawn_local(async move {
+                    web::WebPlatform.sleep(IDLE_MS).await;
+                    // A failure costs the next opening some milliseconds.
+                    let _ = idle.save().await;
+                });
+            }
+            Ok(Engine { database }.into())
+        })
+    }
+
+    /// Writes a document; a promise of `{ok, id, rev}`.
+    #[wasm_bindgen(js_name = put)]
+    pub fn put(&self, text: String, beside: &Array, given: JsValue) -> Promise {
+        let (database, contents) = (self.database.clone(), contents(beside));
+        promise(async move {
+            let options = options::<opts::PutOptions>(given)?;
+            object(&database.put(&text, &contents?, &options).await?)
+        })
+    }
+
+    /// Writes a document, with a new id if it has none.
+    #[wasm_bindgen(js_name = post)]
+    pub fn post(&self, text: String, beside: &Array, given: JsValue) -> Promise {
+        let (database, contents) = (self.database.clone(), contents(beside));
+        promise(async move {
+            let options = options::<opts::PutOptions>(given)?;
+            object(&database.post(&text, &contents?, &options).await?)
+        })
+    }
+
+    /// Writes documents; a promise of one row each, as JSON text. `text` is UTF-8: encoded by the
+    /// browser it comes over several times faster than as a string.
+    #[wasm_bindgen(js_name = bulkDocs)]
+    pub fn bulk_docs(&self, text: Vec<u8>, beside: &Array, given: JsValue) -> Promise {
+        let (database, contents) = (self.database.clone(), contents(beside));
+        promise(async move {
+            let text = String::from_utf8(text).map_err(|_| Error::bad_request("invalid UTF-8 JSON"))?;
+            let options = options::<opts::BulkDocsOptions>(given)?;
+            let outcomes = database.bulk_docs(&text, &contents?, &options).await?;
+            // CouchDB does not repeat what it was told to take as it is.
+            let tells_all = options.new_edits != Some(false);
+            let rows: Vec<Row<'_>> = outcomes
+                .iter()
+                .filter(|(_, outcome)| tells_all || outcome.is_err())
+                .map(|(id, outcome)| match outcome {
+                    Ok(written) => Row::Written { ok: written.ok, id: &written.id, rev: &written.rev },
+                    Err(error) => Row::Failed {
+                        id: id.as_deref(),
+                        status: error.status(),
+                        error: error.name(),
+                        reason: error.reason(),
+                    },
+                })
+                .collect();
+            Ok(json(&rows)?.into())
+        })
+    }
+
+    /// Writes a tombstone.
+    #[wasm_bindgen(js_name = remove)]
+    pub fn remove(&self, id: String, rev: String) -> Promise {
+        let database = self.database.clone();
+        promise(async move { object(&database.remove(&id, &rev).await?) })
+    }
+
+    /// Reads a document; a promise of JSON text, or of that and its bytes.
+    #[wasm_bindgen(js_name = get)]
+    pub fn get(&self, id: String, given: JsValue) -> Promise {
+        let database = self.database.clone();
+        promise(async move {
+            let options = options::<opts::GetOptions>(given)?;
+            rendered(database.get(&id, &options).await?)
+        })
+    }
+
+    /// Reads revisions.
+    #[wasm_bindgen(js_name = bulkGet)]
+    pub fn bulk_get(&self, given: JsValue) -> Promise {
+        let database = self.database.clone();
+        promise(async move {
+            let options = options::<opts::BulkGetOptions>(given)?;
+            rendered(database.bulk_get(&options).await?)
+        })
+    }
+
+    /// Rows by id, page by page.
+    #[wasm_bindgen(js_name = allDocs)]
+    pub fn all_docs(&self, given: JsValue) -> std::result::Result<Rows, JsValue> {
+        options::<opts::AllDocsOptions>(given)
+            .and_then(|options| self.database.all_docs(options))
+            .map(Rows::new)
+            .map_err(|error| failure::to_js(&error))
+    }
+
+    /// A changes feed, page by page.
+    #[wasm_bindgen(js_name = changes)]
+    pub fn changes(&self, given: JsValue) -> std::result::Result<Feed, JsValue> {
+        options::<opts::ChangesOptions>(given)
+            .and_then(|options| self.database.changes(options))
+            .map(Feed::new)
+            .map_err(|error| failure::to_js(&error))
+    }
+
+    /// Attaches bytes: a `Blob`, a `Uint8Array` or base64 text.
+    #[wasm_bindgen(js_name = putAttachment)]
+    pub fn put_attachment(
+        &self,
+        id: String,
+        name: String,
+        rev: Option<String>,
+        bytes: &JsValue,
+        content_type: String,
+    ) -> Promise {
+        let (database, content) = (self.database.clone(), content(bytes));
+        promise(async move {
+            let content = content?;
+            object(&database.put_attachment(&id, &name, rev.as_deref(), content, &content_type).await?)
+        })
+    }
+
+    /// An attachment's bytes; a promise of a `Blob`.
+    #[wasm_bindgen(js_name = getAttachment)]
+    pub fn get_attachment(&self, id: String, name: String, given: JsValue) -> Promise {
+        let database = self.database.clone();
+        promise(async move {
+            let options = options::<opts::AttachmentOptions>(given)?;
+            let (content, content_type) = database.get_attachment(&id, &name, &options).await?;
+            Ok(web::content_to_blob(&content, &content_type)?.into())
+        })
+    }
+
+    /// Removes an attachment.
+    #[wasm_bindgen(js_name = removeAttachment)]
+    pub fn remove_attachment(&self, id: String, name: String, rev: String) -> Promise {
+        let database = self.database.clone();
+        promise(async move { object(&database.remove_attachment(&id, &name, &rev).await?) })
+    }
+
+    /// What is missing of revisions; JSON text both ways.
+    #[wasm_bindgen(js_name = revsDiff)]
+    pub fn revs_diff(&self, text: String) -> Promise {
+        let database = self.database.clone();
+        promise(async move { Ok(database.revs_diff(&text).await?.into()) })
+    }
+
+    /// What the database says of itself.
+    #[wasm_bindgen(js_name = info)]
+    pub fn info(&self) -> Promise {
+        let database = self.database.clone();
+        promise(async move { object(&database.info().await?) })
+    }
+
+    /// Frees what nobody can read any more.
+    #[wasm_bindgen(js_name = compact)]
+    pub fn compact(&self) -> Promise {
+        let database = self.database.clone();
+        promise(async move { database.compact().await.map(|()| JsValue::UNDEFINED) })
+    }
+
+    /// One end of a replication.
+    #[wasm_bindgen(js_name = peer)]
+    pub fn peer(&self) -> PeerHandle {
+        PeerHandle(Rc::new(self.database.clone()))
+    }
+
+    /// False once it was closed, or destroyed, be it in another tab.
+    #[wasm_bindgen(js_name = isOpen, getter)]
+    pub fn is_open(&self) -> bool {
+        self.database.changes(opts::ChangesOptions::default()).is_ok()
+    }
+
+    /// Closes it; calls after it fail. A promise, for what is put in order first.
+    #[wasm_bindgen(js_name = close)]
+    pub fn close(&self) -> Promise {
+        let database = self.database.clone();
+        promise(async move {
+            // What was not saved is read from the log next time.
+            let _ = database.save().await;
+            database.close();
+            Ok(JsValue::UNDEFINED)
+        })
+    }
+
+    /// Deletes everything and closes.
+    #[wasm_bindgen(js_name = destroy)]
+    pub fn destroy(&self) -> Promise {
+        let database = self.database.clone();
+        promise(async move { database.destroy().await.map(|()| JsValue::UNDEFINED) })
+    }
+}
+
+fn content(bytes: &JsValue) -> Result<Content> {
+    match bytes.as_string() {
+        Some(base64) => Content::from_base64(&base64)
+            .ok_or_else(|| Error::bad_request("Invalid attachment data: not base64")),
+        None => web::content_from_js(bytes),
+    }
+}

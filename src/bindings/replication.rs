@@ -1,0 +1,107 @@
+//! A replication under way.
+
+use std::rc::Rc;
+
+use futures::FutureExt;
+use js_sys::{Function, JSON, Promise};
+use wasm_bindgen::{JsValue, prelude::wasm_bindgen};
+
+use super::{
+    convert::{json, options, spawn},
+    failure,
+    peer::PeerHandle,
+};
+use crate::{
+    error::Result,
+    replicate::{self, BackOff, Event, Handle, Options},
+    web,
+};
+
+/// A replication under way.
+#[wasm_bindgen]
+pub struct Replication {
+    handle: Handle,
+    done: Promise,
+}
+
+#[wasm_bindgen]
+impl Replication {
+    /// A promise of the summary; the error it fails with has the summary in `result`.
+    #[wasm_bindgen(js_name = done)]
+    pub fn done(&self) -> Promise {
+        self.done.clone()
+    }
+
+    /// Ends it; the promise resolves.
+    #[wasm_bindgen(js_name = cancel)]
+    pub fn cancel(&self) {
+        self.handle.cancel();
+    }
+}
+
+/// Starts to replicate. `back_off_function(last_ms)` gives the pause before the next attempt;
+/// `tell(type, detail)` is called for what happens, at any moment: it must leave before it calls back.
+#[wasm_bindgen(js_name = replicate)]
+pub fn replicate(
+    source: &PeerHandle,
+    target: &PeerHandle,
+    given: JsValue,
+    back_off_function: Option<Function>,
+    tell: Function,
+) -> std::result::Result<Replication, JsValue> {
+    let mut options = options::<Options>(given).map_err(|error| failure::to_js(&error))?;
+    if let Some(function) = back_off_function {
+        options.back_off = BackOff::new(move |last_ms| pause_ms(&function, last_ms));
+    }
+    let on_event = Rc::new(move |event: Event| {
+        if let Ok((name, detail)) = event_to_js(&event) {
+            // Only queues; what the caller's listeners throw ends up in the event loop.
+            let _ = tell.call2(&JsValue::UNDEFINED, &name.into(), &detail);
+        }
+    });
+    let platform = Rc::new(web::WebPlatform);
+    let (handle, replicating) =
+        replicate::replicate(source.0.clone(), target.0.clone(), platform, options, on_event);
+    let steering = handle.clone();
+    let waking = handle.clone();
+    let work = async move {
+        let guard = web::on_wake(move || waking.wake());
+        let outcome = replicating.await;
+        drop(guard);
+        match outcome {
+            Ok(summary) => parsed(&json(&summary)).map_err(|error| failure::to_js(&error)),
+            Err(error) => {
+                let error = failure::to_js(&error);
+                if let Ok(summary) = parsed(&json(&steering.state().summary)) {
+                    failure::set(&error, "result", &summary);
+                }
+                Err(error)
+            }
+        }
+    };
+    Ok(Replication { handle, done: spawn(work.boxed_local()) })
+}
+
+/// A caller's own pause; a function that throws or gives no number is one that asks for a second.
+fn pause_ms(function: &Function, last_ms: u32) -> u32 {
+    let next = function.call1(&JsValue::UNDEFINED, &last_ms.into()).ok().and_then(|next| next.as_f64());
+    // `as` saturates, and makes 0 of NaN.
+    next.map_or(1_000, |ms| ms as u32)
+}
+
+fn event_to_js(event: &Event) -> Result<(&'static str, JsValue)> {
+    Ok(match event {
+        Event::Active => ("active", JsValue::UNDEFINED),
+        Event::Paused(None) => ("paused", JsValue::UNDEFINED),
+        Event::Paused(Some(error)) => ("paused", failure::to_js(error)),
+        Event::Change(progress) => ("change", parsed(&json(progress))?),
+        Event::Denied(denied) => ("denied", parsed(&json(denied))?),
+        Event::Checkpoint(seq) => ("checkpoint", parsed(&json(&serde_json::json!({ "checkpoint": seq })))?),
+    })
+}
+
+/// Through text: a progress names hundreds of documents.
+fn parsed(text: &Result<String>) -> Result<JsValue> {
+    let text = text.as_ref().map_err(Clone::clone)?;
+    JSON::parse(text).map_err(|_| crate::error::Error::corrupt("report"))
+}

@@ -1,0 +1,313 @@
+//! One edit of one document's state: who may edit what, which revision comes of it, what the new state
+//! is. Pure decisions; the commit in `write.rs` feeds them.
+
+use md5::{Digest as _, Md5};
+
+use crate::{
+    error::{Error, Kind, Result},
+    log::{DocState, StoredAttachment, StoredLeaf},
+    model::{Content, Digest, DraftAttachment, Rev, RevId, canonical, sort_by},
+    revtree::RevTree,
+};
+
+/// One document to write, checked as far as that goes without the database.
+pub(super) struct Edit {
+    pub(super) id: String,
+    pub(super) change: Change,
+}
+
+pub(super) enum Change {
+    /// An edit by the caller.
+    New {
+        parent: Option<Rev>,
+        force: bool,
+        deleted: bool,
+        body: String,
+        body_digest: Digest,
+        attachments: Vec<EditAttachment>,
+    },
+    /// A revision from elsewhere, stored as it is.
+    Replicated { path: Vec<Rev>, deleted: bool, body: String, attachments: Vec<EditAttachment> },
+    /// A `_local/` document (`id` without the prefix). `parent` is N of its `0-N`.
+    Local { parent: Option<u64>, deleted: bool, body: String },
+    /// Changes one attachment of a revision and nothing else.
+    Attachment { parent: Option<Rev>, name: String, with: Option<EditAttachment> },
+}
+
+/// An attachment to write.
+#[derive(Clone)]
+pub(super) struct EditAttachment {
+    pub(super) name: String,
+    pub(super) content_type: Option<String>,
+    pub(super) revpos: Option<u64>,
+    /// How many bytes a stub says it has.
+    pub(super) length: Option<u64>,
+    /// The bytes and their digest; `None` for a stub.
+    pub(super) data: Option<(Content, Digest)>,
+    /// The digest that a stub names.
+    pub(super) stub_digest: Option<Digest>,
+}
+
+impl EditAttachment {
+    pub(super) async fn from_draft(draft: DraftAttachment) -> Result<Self> {
+        let data = match draft.content {
+            Some(content) => {
+                let digest = content.digest().await?;
+                Some((content, digest))
+            }
+            None => None,
+        };
+        // The digest of compressed bytes names no content of ours.
+        let named = if draft.is_encoded { None } else { draft.digest.as_deref() };
+        Ok(Self {
+            name: draft.name,
+            content_type: draft.content_type,
+            revpos: draft.revpos,
+            length: draft.length,
+            data,
+            stub_digest: named.and_then(|digest| digest.parse().ok()),
+        })
+    }
+}
+
+impl Edit {
+    pub(super) fn full_id(&self) -> String {
+        match self.change {
+            Change::Local { .. } => format!("_local/{}", self.id),
+            _ => self.id.clone(),
+        }
+    }
+
+    pub(super) fn attachments(&self) -> &[EditAttachment] {
+        match &self.change {
+            Change::New { attachments, .. } | Change::Replicated { attachments, .. } => attachments,
+            Change::Attachment { with, .. } => with.as_slice(),
+            Change::Local { .. } => &[],
+        }
+    }
+}
+
+/// One edit of a document's state: the revision it made (or named), and the new state unless nothing
+/// changed.
+pub(super) fn apply(
+    edit: &Edit,
+    current: Option<&DocState>,
+    revs_limit: usize,
+    is_known: &dyn Fn(&Digest) -> bool,
+) -> Result<(Rev, Option<DocState>)> {
+    match &edit.change {
+        Change::New { parent, force, deleted, body, body_digest, attachments } => {
+            let parent = if *force && parent.is_some() {
+                parent.clone()
+            } else {
+                parent_of_edit(current, parent.as_ref(), *deleted)?
+            };
+            let leaf =
+                current.and_then(|doc| doc.leaves.iter().find(|leaf| Some(&leaf.rev) == parent.as_ref()));
+            let generation = parent.as_ref().map_or(0, |parent| parent.generation) + 1;
+            let mut stored = Vec::with_capacity(attachments.len());
+            for attachment in attachments {
+                stored.push(attachment.resolve(&edit.id, generation, leaf, None)?);
+            }
+            let leaf = new_leaf(parent.as_ref(), *deleted, body.clone(), body_digest, stored);
+            let path: Vec<Rev> = std::iter::once(leaf.rev.clone()).chain(parent).collect();
+            merged(edit, current, &path, leaf, revs_limit)
+        }
+        Change::Attachment { parent, name, with } => {
+            let parent = parent_of_edit(current, parent.as_ref(), false)?;
+            let leaf =
+                current.and_then(|doc| doc.leaves.iter().find(|leaf| Some(&leaf.rev) == parent.as_ref()));
+            let generation = parent.as_ref().map_or(0, |parent| parent.generation) + 1;
+            let live = leaf.filter(|leaf| !leaf.deleted);
+            let mut stored = live.map_or_else(Vec::new, |leaf| leaf.attachments.clone());
+            let before = stored.len();
+            stored.retain(|attachment| attachment.name != *name);
+            match with {
+                Some(attachment) => stored.push(attachment.resolve(&edit.id, generation, leaf, None)?),
+                None if stored.len() == before => {
+                    return Err(Error::new(Kind::NotFound, "Document is missing attachment"));
+                }
+                None => {}
+            }
+            sort_by(&mut stored, |a, b| a.name.cmp(&b.name));
+            let body = live.map_or("{}", |leaf| &leaf.body).to_owned();
+            let body_digest = canonical::digest(&body)?;
+            let leaf = new_leaf(parent.as_ref(), false, body, &body_digest, stored);
+            let path: Vec<Rev> = std::iter::once(leaf.rev.clone()).chain(parent).collect();
+            merged(edit, current, &path, leaf, revs_limit)
+        }
+        Change::Replicated { path, deleted, body, attachments } => {
+            let Some(rev) = path.first() else {
+                return Err(Error::doc_validation("_revisions.ids isn't a array."));
+            };
+            // Told once more, with no more of its history than is known.
+            if let Some(doc) = current
+                && doc.leaves.iter().any(|leaf| leaf.rev == *rev)
+                && doc.tree.find(rev).is_some_and(|at| doc.tree.ancestry(at).len() >= path.len())
+            {
+                return Ok((rev.clone(), None));
+            }
+            let ancestor = current.and_then(|doc| doc.leaves.iter().find(|leaf| path.contains(&leaf.rev)));
+            let mut stored = Vec::with_capacity(attachments.len());
+            for attachment in attachments {
+                stored.push(attachment.resolve(&edit.id, rev.generation, ancestor, Some(is_known))?);
+            }
+            let leaf =
+                StoredLeaf { rev: rev.clone(), deleted: *deleted, body: body.clone(), attachments: stored };
+            merged(edit, current, path, leaf, revs_limit)
+        }
+        Change::Local { .. } => Err(Error::new(Kind::Unknown, "A _local document has no revision tree.")),
+    }
+}
+
+/// Which revision an edit of the caller's is based on, or why it may not be.
+///
+/// Source: `couch_db.erl`, `prep_and_validate_update/5`, and `couch_db_updater.erl`, `merge_rev_tree/4`:
+/// a deleted document can be made again without a revision, on top of its tombstone, and only so.
+fn parent_of_edit(current: Option<&DocState>, parent: Option<&Rev>, deleted: bool) -> Result<Option<Rev>> {
+    let winner = current.and_then(|doc| doc.leaves.first());
+    match (winner, parent) {
+        (None, None) => Ok(None),
+        (None, Some(_)) => Err(Error::conflict()),
+        (Some(winner), None) if winner.deleted && !deleted => Ok(Some(winner.rev.clone())),
+        (Some(_), None) => Err(Error::conflict()),
+        (Some(winner), Some(_)) if winner.deleted => Err(Error::conflict()),
+        (Some(_), Some(parent)) => {
+            let is_leaf = current.is_some_and(|doc| doc.leaves.iter().any(|leaf| leaf.rev == *parent));
+            if is_leaf { Ok(Some(parent.clone())) } else { Err(Error::conflict()) }
+        }
+    }
+}
+
+/// The revision that an edit makes: the same edit of the same parent, the same revision, everywhere.
+fn new_leaf(
+    parent: Option<&Rev>,
+    deleted: bool,
+    body: String,
+    body_digest: &Digest,
+    attachments: Vec<StoredAttachment>,
+) -> StoredLeaf {
+    let mut md5 = Md5::new();
+    md5.update(b"settee 1\0");
+    md5.update([u8::from(deleted)]);
+    if let Some(parent) = parent {
+        md5.update(parent.to_string());
+    }
+    md5.update([0]);
+    md5.update(body_digest.0);
+    for attachment in &attachments {
+        for text in [&attachment.name, &attachment.content_type] {
+            md5.update((text.len() as u64).to_le_bytes());
+            md5.update(text);
+        }
+        md5.update(attachment.digest.0);
+    }
+    let generation = parent.map_or(0, |parent| parent.generation) + 1;
+    let rev = Rev { generation, id: RevId::Hash(md5.finalize().into()) };
+    StoredLeaf { rev, deleted, body, attachments }
+}
+
+/// Adds a leaf to a document's tree.
+fn merged(
+    edit: &Edit,
+    current: Option<&DocState>,
+    path: &[Rev],
+    leaf: StoredLeaf,
+    revs_limit: usize,
+) -> Result<(Rev, Option<DocState>)> {
+    let mut tree = current.map_or_else(RevTree::new, |doc| doc.tree.clone());
+    let rev = leaf.rev.clone();
+    tree.merge(path, leaf.deleted)?;
+    tree.stem(revs_limit);
+    let mut bodies: Vec<StoredLeaf> = current.map_or_else(Vec::new, |doc| doc.leaves.clone());
+    if !bodies.iter().any(|body| body.rev == leaf.rev) {
+        bodies.push(leaf);
+    }
+    // Only leaves keep their bodies here; older ones are found through `prev` until compaction.
+    let mut leaves = Vec::with_capacity(bodies.len());
+    for index in tree.leaves() {
+        if let Some(at) = bodies.iter().position(|body| body.rev == tree.nodes()[index].rev) {
+            leaves.push(bodies.swap_remove(at));
+        }
+    }
+    let is_same = current.is_some_and(|doc| {
+        doc.leaves.len() == leaves.len()
+            && doc.leaves.iter().zip(&leaves).all(|(a, b)| a.rev == b.rev)
+            && is_same_history(&doc.tree, &tree)
+    });
+    if is_same {
+        return Ok((rev, None));
+    }
+    let doc = DocState { seq: 0, id: edit.id.clone(), tree, leaves, prev: None };
+    Ok((rev, Some(doc)))
+}
+
+/// Whether two trees have the same revisions with the same parents, in whatever order they stand. A path
+/// may join two branches and add nothing else.
+fn is_same_history(a: &RevTree, b: &RevTree) -> bool {
+    let parent = |tree: &RevTree, at: usize| tree.nodes()[at].parent.map(|at| tree.nodes()[at].rev.clone());
+    let is_in_a = |at: usize| a.find(&b.nodes()[at].rev).is_some_and(|in_a| parent(a, in_a) == parent(b, at));
+    a.nodes().len() == b.nodes().len() && (0..b.nodes().len()).all(is_in_a)
+}
+
+impl EditAttachment {
+    /// Whether a stub from elsewhere means what an ancestor has under the same name.
+    fn is_same_as(&self, before: &StoredAttachment) -> bool {
+        is_same_attachment(before, self.stub_digest, self.revpos, self.length)
+    }
+
+    /// What the leaf will refer to. A stub takes over what `parent` has under its name, or any content
+    /// that `is_known` knows by its digest: 412 `missing_stub` otherwise.
+    fn resolve(
+        &self,
+        id: &str,
+        generation: u64,
+        parent: Option<&StoredLeaf>,
+        is_known: Option<&dyn Fn(&Digest) -> bool>,
+    ) -> Result<StoredAttachment> {
+        if let Some((content, digest)) = &self.data {
+            let content_type = self.content_type.clone();
+            return Ok(StoredAttachment {
+                name: self.name.clone(),
+                content_type: content_type.unwrap_or_else(|| "application/octet-stream".to_owned()),
+                length: content.size_bytes(),
+                // Who replicates says when it came to be; who edits makes it now.
+                revpos: if is_known.is_some() { self.revpos.unwrap_or(generation) } else { generation },
+                digest: *digest,
+            });
+        }
+        let before = parent.and_then(|leaf| leaf.attachments.iter().find(|before| before.name == self.name));
+        if let Some(before) = before
+            && (is_known.is_none() || self.is_same_as(before))
+        {
+            return Ok(before.clone());
+        }
+        if let (Some(is_known), Some(digest), Some(length)) = (is_known, self.stub_digest, self.length)
+            && is_known(&digest)
+        {
+            let content_type = self.content_type.clone();
+            return Ok(StoredAttachment {
+                name: self.name.clone(),
+                content_type: content_type.unwrap_or_else(|| "application/octet-stream".to_owned()),
+                length,
+                revpos: self.revpos.unwrap_or(generation),
+                digest,
+            });
+        }
+        Err(Error::new(Kind::MissingStub, format!("Invalid attachment stub in {id} for {}", self.name)))
+    }
+}
+
+/// Whether an attachment of an ancestor is the one that a replicated stub describes: the same bytes, or,
+/// where the source keeps it compressed and its digest says nothing, of the same edit and length.
+pub(super) fn is_same_attachment(
+    before: &StoredAttachment,
+    digest: Option<Digest>,
+    revpos: Option<u64>,
+    length: Option<u64>,
+) -> bool {
+    match digest {
+        Some(digest) => digest == before.digest,
+        None => revpos == Some(before.revpos) && length == Some(before.length),
+    }
+}

@@ -1,0 +1,193 @@
+//! The options of every call, under PouchDB's names, with unknown ones refused by name.
+
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::Value;
+
+use crate::{
+    error::{Error, Kind, Result},
+    model::{Rev, Seq},
+};
+
+/// How a database is opened.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OpenOptions {
+    /// The database's name, for [`super::Info`] only; the store knows where the bytes are.
+    pub name: String,
+    /// How many revisions a branch keeps before its oldest are stemmed. CouchDB's default.
+    pub revs_limit: usize,
+    /// Compact by itself when more than half of the log is dead.
+    pub auto_compaction: bool,
+    /// The largest document body, in bytes of JSON; CouchDB's `max_document_size` default.
+    pub max_document_bytes: usize,
+}
+
+impl OpenOptions {
+    /// CouchDB's defaults for a database of this name.
+    pub fn new(name: impl Into<String>) -> Self {
+        Self { name: name.into(), revs_limit: 1000, auto_compaction: true, max_document_bytes: 8_000_000 }
+    }
+}
+
+/// Options of `put`, `post` and `remove`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PutOptions {
+    /// Make this edit a new branch where it is not based on a leaf, instead of a conflict error.
+    pub force: bool,
+    /// `Some(false)`: the document brings its own `_rev` (and `_revisions`), stored as they are.
+    pub new_edits: Option<bool>,
+}
+
+/// Options of `bulkDocs`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct BulkDocsOptions {
+    /// `Some(false)`: the documents bring their own revisions.
+    pub new_edits: Option<bool>,
+}
+
+/// Options of `get`; `bulkGet` takes some of them.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct GetOptions {
+    /// This revision instead of the winner.
+    pub rev: Option<String>,
+    /// With `_revisions`.
+    pub revs: bool,
+    /// With `_revs_info`.
+    pub revs_info: bool,
+    /// These leaves, or `"all"`: the result is an array.
+    pub open_revs: Option<Value>,
+    /// With `_conflicts`.
+    pub conflicts: bool,
+    /// With `_deleted_conflicts`.
+    pub deleted_conflicts: bool,
+    /// The leaves that followed the revisions asked for.
+    pub latest: bool,
+    /// With `_local_seq`.
+    pub local_seq: bool,
+    /// With the attachments' bytes.
+    pub attachments: bool,
+    /// Those bytes as `Blob` instead of base64.
+    pub binary: bool,
+    /// Attachments since these revisions only, the older ones as stubs.
+    pub atts_since: Option<Vec<String>>,
+}
+
+/// Options of `bulkGet`, beside its `docs`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct BulkGetOptions {
+    /// What to get.
+    pub docs: Vec<BulkGetItem>,
+    /// With `_revisions`.
+    pub revs: bool,
+    /// The leaves that followed the revisions asked for.
+    pub latest: bool,
+    /// With the attachments' bytes.
+    pub attachments: bool,
+    /// Those bytes as `Blob` instead of base64.
+    pub binary: bool,
+}
+
+/// One of `bulkGet`'s documents.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct BulkGetItem {
+    /// The document.
+    pub id: String,
+    /// The revision; the winner if absent.
+    pub rev: Option<String>,
+    /// Attachments since these revisions only.
+    pub atts_since: Option<Vec<String>>,
+}
+
+/// Options of `allDocs`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AllDocsOptions {
+    /// With each document in `doc`.
+    pub include_docs: bool,
+    /// With `_conflicts` in each document.
+    pub conflicts: bool,
+    /// With the attachments' bytes in each document.
+    pub attachments: bool,
+    /// Those bytes as `Blob` instead of base64.
+    pub binary: bool,
+    /// The first id.
+    #[serde(alias = "start_key")]
+    pub startkey: Option<Value>,
+    /// The last id.
+    #[serde(alias = "end_key")]
+    pub endkey: Option<Value>,
+    /// Whether `endkey` itself belongs to the result; it does unless this says otherwise.
+    pub inclusive_end: Option<bool>,
+    /// Just this id.
+    pub key: Option<Value>,
+    /// Just these ids, in this order; absent ones as errors.
+    pub keys: Option<Vec<Value>>,
+    /// From the last id to the first.
+    pub descending: bool,
+    /// At most so many rows.
+    pub limit: Option<u64>,
+    /// Leave out so many rows first.
+    pub skip: Option<u64>,
+    /// With `update_seq`.
+    pub update_seq: bool,
+}
+
+/// Options of `changes`. `live`, `filter` functions and the like are the binding's own business.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ChangesOptions {
+    /// After this place; `"now"` for the end of the feed.
+    pub since: Option<Seq>,
+    /// At most so many entries.
+    pub limit: Option<u64>,
+    /// Newest first.
+    pub descending: bool,
+    /// With each document in `doc`.
+    pub include_docs: bool,
+    /// With `_conflicts` in each document.
+    pub conflicts: bool,
+    /// With the attachments' bytes in each document.
+    pub attachments: bool,
+    /// Those bytes as `Blob` instead of base64.
+    pub binary: bool,
+    /// `main_only` (the winner) or `all_docs` (every leaf).
+    pub style: Option<Style>,
+    /// Only these documents.
+    pub doc_ids: Option<Vec<String>>,
+    /// Only documents that match this Mango selector.
+    pub selector: Option<Value>,
+}
+
+/// Which revisions a changes entry names.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Style {
+    /// The winner.
+    #[default]
+    MainOnly,
+    /// Every leaf.
+    AllDocs,
+}
+
+/// Options of `getAttachment`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AttachmentOptions {
+    /// The revision whose attachment it is; the winner's if absent.
+    pub rev: Option<String>,
+}
+
+/// Reads options, naming the one that is unknown or has a bad value: 400 `query_parse_error`.
+pub fn parse<T: DeserializeOwned>(options: Value) -> Result<T> {
+    serde_json::from_value(options)
+        .map_err(|error| Error::new(Kind::QueryParse, format!("Bad options: {error}")))
+}
+
+/// A revision in an option: 400 `bad_request` as CouchDB has it.
+pub(crate) fn rev(text: &str) -> Result<Rev> {
+    text.parse()
+}

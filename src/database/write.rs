@@ -1,0 +1,428 @@
+//! Edits: from JSON text to one commit.
+//!
+//! What takes time or may wait (parsing, digests of attachments, reading old states) is done before
+//! the commit. What must see the log's end (is the parent still a leaf?) is done in the commit's
+//! builder, which is synchronous and may run twice.
+
+use std::{
+    collections::{HashMap, HashSet},
+    rc::Rc,
+};
+
+use serde::Serialize;
+
+use super::{
+    Database, Inner, Job, Reply, State,
+    edit::{Change, Edit, EditAttachment, apply},
+    options::{BulkDocsOptions, PutOptions},
+};
+use crate::{
+    error::{Error, Kind, Result},
+    log::{BlockBuilder, DocState, Location, read_at},
+    model::{Bytes, Content, Digest, Draft, DraftAttachment, hex, split_array},
+    peer::ReplicatedDoc,
+    store::{Batch, Block, BlockNo},
+};
+
+/// Documents parsed between two turns of the event loop: a few milliseconds' worth.
+const PARSE_AT_ONCE: usize = 250;
+
+/// What a write that succeeded tells: `{"ok":true,"id":…,"rev":…}`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Written {
+    /// True.
+    pub ok: bool,
+    /// The document.
+    pub id: String,
+    /// Its new revision; `0-N` for a `_local/` document.
+    pub rev: String,
+}
+
+impl Database {
+    /// Writes a document: PouchDB's `put`.
+    ///
+    /// Shape:  `json` is a document; an attachment's `data` is base64, or a number n for `contents[n]`.
+    /// Errors: those of [`Draft::parse`]; 400 `bad_request` without an id; 409 `conflict`; 412
+    /// `missing_stub`; 413 `document_too_large`; 507 `insufficient_storage`.
+    /// Atomic: the whole document with its attachments, or nothing.
+    pub async fn put(&self, json: &str, contents: &[Content], options: &PutOptions) -> Result<Written> {
+        let edit = self.parse(json, contents, options.new_edits != Some(false), options.force, false).await?;
+        self.write_one(edit).await
+    }
+
+    /// Writes a document, making an id for one that has none: PouchDB's `post`.
+    pub async fn post(&self, json: &str, contents: &[Content], options: &PutOptions) -> Result<Written> {
+        let edit = self.parse(json, contents, options.new_edits != Some(false), options.force, true).await?;
+        self.write_one(edit).await
+    }
+
+    /// Writes documents in one commit; a conflicting one fails alone.
+    ///
+    /// Shape:  a JSON array of documents in; for each, its id and what became of it.
+    /// Errors: as CouchDB, the whole call fails with the first document that is malformed (those of
+    /// [`Draft::parse`], 413 `document_too_large`), and nothing is written; 400 `bad_request` if it is no
+    /// array; what the store says.
+    /// Atomic: all that succeeded are there together, or none.
+    pub async fn bulk_docs(
+        &self,
+        json: &str,
+        contents: &[Content],
+        options: &BulkDocsOptions,
+    ) -> Result<Vec<(Option<String>, Result<Written>)>> {
+        self.inner.open()?;
+        let new_edits = options.new_edits != Some(false);
+        let mut edits = Vec::new();
+        for (index, text) in split_array(json)?.into_iter().enumerate() {
+            if index % PARSE_AT_ONCE == PARSE_AT_ONCE - 1 {
+                self.inner.platform.sleep(0).await;
+            }
+            edits.push(self.parse(text.get(), contents, new_edits, false, true).await?);
+        }
+        let ids: Vec<String> = edits.iter().map(Edit::full_id).collect();
+        let written = self.write_edits(edits).await?;
+        Ok(ids.into_iter().map(Some).zip(written).collect())
+    }
+
+    /// Deletes a document: a tombstone with an empty body.
+    pub async fn remove(&self, id: &str, rev: &str) -> Result<Written> {
+        let draft = Draft {
+            id: Some(id.to_owned()),
+            rev: Some(rev.to_owned()),
+            deleted: true,
+            body: "{}".to_owned(),
+            ..Draft::default()
+        };
+        crate::model::check_doc_id(id)?;
+        if !id.starts_with("_local/") && self.winner(id).await?.ok_or_else(Error::missing)?.deleted {
+            return Err(Error::deleted());
+        }
+        let edit = self.check(draft, true, false, false).await?;
+        self.write_one(edit).await
+    }
+
+    async fn parse(
+        &self,
+        json: &str,
+        contents: &[Content],
+        new_edits: bool,
+        force: bool,
+        make_id: bool,
+    ) -> Result<Edit> {
+        self.check(Draft::parse(json, contents)?, new_edits, force, make_id).await
+    }
+
+    async fn check(&self, draft: Draft, new_edits: bool, force: bool, make_id: bool) -> Result<Edit> {
+        let id = match &draft.id {
+            Some(id) => id.clone(),
+            None if make_id => self.new_id(),
+            None => return Err(Error::bad_request("_id is required for puts")),
+        };
+        if draft.body.len() > self.inner.options.max_document_bytes {
+            return Err(Error::new(Kind::DocumentTooLarge, id));
+        }
+        if let Some(id) = id.strip_prefix("_local/") {
+            // What may not be read back may not be written either.
+            draft.body_digest()?;
+            let parent = draft.rev.as_deref().map(local_rev).transpose()?;
+            let change = Change::Local { parent, deleted: draft.deleted, body: draft.body };
+            return Ok(Edit { id: id.to_owned(), change });
+        }
+        let mut attachments = Vec::with_capacity(draft.attachments.len());
+        let body_digest = draft.body_digest()?;
+        let parent = draft.parent()?;
+        for attachment in draft.attachments {
+            attachments.push(EditAttachment::from_draft(attachment).await?);
+        }
+        let change = if new_edits {
+            Change::New { parent, force, deleted: draft.deleted, body: draft.body, body_digest, attachments }
+        } else {
+            let path = match (draft.path, parent) {
+                (Some(path), _) => path,
+                (None, Some(rev)) => vec![rev],
+                (None, None) => {
+                    return Err(Error::bad_request("A document with new_edits: false needs its _rev."));
+                }
+            };
+            Change::Replicated { path, deleted: draft.deleted, body: draft.body, attachments }
+        };
+        Ok(Edit { id, change })
+    }
+
+    /// An id as CouchDB makes them for `POST`: 32 hexadecimal digits.
+    fn new_id(&self) -> String {
+        let mut id = [0; 16];
+        self.inner.platform.random_bytes(&mut id);
+        hex(&id)
+    }
+
+    pub(super) async fn write_one(&self, edit: Edit) -> Result<Written> {
+        self.write_edits(vec![edit]).await?.pop().unwrap_or_else(|| Err(Error::closed()))
+    }
+
+    pub(super) async fn write_edits(&self, edits: Vec<Edit>) -> Result<Vec<Result<Written>>> {
+        if edits.is_empty() {
+            self.inner.open()?;
+            return Ok(Vec::new());
+        }
+        let written = self.submit(|reply| Job::Write { edits, reply }).await?;
+        self.compact_if_worth_it().await;
+        Ok(written)
+    }
+
+    pub(super) async fn write_replicas(&self, docs: Vec<ReplicatedDoc>) -> Result<Vec<Result<()>>> {
+        let mut edits = Vec::with_capacity(docs.len());
+        let mut outcomes = Vec::with_capacity(docs.len());
+        for (index, doc) in docs.into_iter().enumerate() {
+            if index % PARSE_AT_ONCE == PARSE_AT_ONCE - 1 {
+                self.inner.platform.sleep(0).await;
+            }
+            match self.check_replica(doc).await {
+                Ok(edit) => {
+                    edits.push(edit);
+                    outcomes.push(Ok(()));
+                }
+                Err(error) => outcomes.push(Err(error)),
+            }
+        }
+        let mut written = self.write_edits(edits).await?.into_iter();
+        for outcome in &mut outcomes {
+            if outcome.is_ok() {
+                *outcome = written.next().unwrap_or_else(|| Err(Error::closed())).map(|_| ());
+            }
+        }
+        Ok(outcomes)
+    }
+
+    async fn check_replica(&self, doc: ReplicatedDoc) -> Result<Edit> {
+        crate::model::check_doc_id(&doc.id)?;
+        if doc.body.len() > self.inner.options.max_document_bytes {
+            return Err(Error::new(Kind::DocumentTooLarge, doc.id));
+        }
+        let mut attachments = Vec::with_capacity(doc.attachments.len());
+        for attachment in doc.attachments {
+            let draft = DraftAttachment {
+                name: attachment.name,
+                content_type: Some(attachment.content_type),
+                revpos: Some(attachment.revpos),
+                length: Some(attachment.length),
+                digest: Some(attachment.digest),
+                is_encoded: attachment.is_encoded,
+                content: attachment.content,
+            };
+            attachments.push(EditAttachment::from_draft(draft).await?);
+        }
+        let change = Change::Replicated { path: doc.path, deleted: doc.deleted, body: doc.body, attachments };
+        Ok(Edit { id: doc.id, change })
+    }
+}
+
+/// N of a `_local/` document's `0-N`: 400 `bad_request` for anything else.
+fn local_rev(rev: &str) -> Result<u64> {
+    rev.strip_prefix("0-")
+        .and_then(|n| n.parse().ok())
+        .ok_or_else(|| Error::bad_request("Invalid rev format"))
+}
+
+type Writes = Vec<(Vec<Edit>, Reply<Vec<Result<Written>>>)>;
+
+/// What a builder made, and what it could not know.
+struct Built {
+    first: BlockNo,
+    blocks: Vec<Bytes>,
+    contents: Vec<(Digest, Content)>,
+    outcomes: Vec<Vec<Result<Written>>>,
+    /// A block with an old state in it was not at hand.
+    lacks_block: bool,
+    /// Something failed that may only look wrong because our end of the log is old.
+    is_doubtful: bool,
+    /// Nothing was written for one of these reasons.
+    waits: bool,
+}
+
+impl Inner {
+    /// Writes what is waiting, in one commit, and answers everybody.
+    pub(super) async fn write(&self, writes: Writes) {
+        match self.commit(&writes).await {
+            Ok(outcomes) => {
+                self.wake();
+                for ((_, reply), outcomes) in writes.into_iter().zip(outcomes) {
+                    let _ = reply.send(Ok(outcomes));
+                }
+            }
+            Err(error) => {
+                self.doubt();
+                for (_, reply) in writes {
+                    let _ = reply.send(Err(error.clone()));
+                }
+            }
+        }
+    }
+
+    async fn commit(&self, writes: &Writes) -> Result<Vec<Vec<Result<Written>>>> {
+        let mut is_checked = self.is_stale();
+        if is_checked {
+            self.catch_up().await?;
+        }
+        loop {
+            let have = self.old_states(writes).await?;
+            let next = self.state.borrow().next;
+            let mut built: Option<Built> = None;
+            let mut build = |newer: &[Block], first| {
+                let mut state = self.state.borrow_mut();
+                state.fold(newer.to_vec())?;
+                state.next = first;
+                let mut result = state.build(&have, writes, first, &self.options)?;
+                result.waits = result.lacks_block || (result.is_doubtful && !is_checked && newer.is_empty());
+                let batch = (!result.waits && !result.blocks.is_empty()).then(|| Batch {
+                    blocks: result.blocks.clone(),
+                    put_contents: std::mem::take(&mut result.contents),
+                    ..Batch::default()
+                });
+                built = Some(result);
+                Ok(batch)
+            };
+            self.store.append(next, &mut build).await?;
+            let built = built.ok_or_else(|| Error::new(Kind::Unknown, "The store built no commit."))?;
+            if built.waits {
+                self.catch_up().await?;
+                if built.lacks_block && self.state.borrow().next == next {
+                    // Nobody moved it: it is gone.
+                    return Err(Error::corrupt("log"));
+                }
+                is_checked = true;
+                continue;
+            }
+            let mut state = self.state.borrow_mut();
+            let numbered = built.blocks.into_iter().zip(built.first..);
+            state.fold(numbered.map(|(bytes, no)| Block { no, bytes }).collect())?;
+            return Ok(built.outcomes);
+        }
+    }
+
+    /// The blocks in which the documents to be edited stand.
+    async fn old_states(&self, writes: &Writes) -> Result<HashMap<BlockNo, Bytes>> {
+        let numbers: Vec<BlockNo> = {
+            let state = self.state.borrow();
+            let edits = writes.iter().flat_map(|(edits, _)| edits);
+            let found = edits.filter_map(|edit| match edit.change {
+                Change::Local { .. } => None,
+                _ => state.directory.find(&edit.id),
+            });
+            found.map(|found| found.at().block).collect()
+        };
+        self.blocks(numbers).await
+    }
+}
+
+impl State {
+    fn build(
+        &mut self,
+        have: &HashMap<BlockNo, Bytes>,
+        writes: &Writes,
+        first: BlockNo,
+        options: &super::OpenOptions,
+    ) -> Result<Built> {
+        let mut built = Built {
+            first,
+            blocks: Vec::new(),
+            contents: Vec::new(),
+            outcomes: Vec::with_capacity(writes.len()),
+            lacks_block: false,
+            is_doubtful: false,
+            waits: false,
+        };
+        let mut builder = BlockBuilder::new(first);
+        let mut docs: HashMap<&str, (DocState, Location)> = HashMap::new();
+        let mut locals: HashMap<&str, u64> = HashMap::new();
+        let mut put: HashSet<Digest> = HashSet::new();
+        let mut seq = self.directory.last_seq();
+        for (edits, _) in writes {
+            let mut outcomes = Vec::with_capacity(edits.len());
+            for edit in edits {
+                if let Change::Local { parent, deleted, body } = &edit.change {
+                    let current =
+                        locals.get(&*edit.id).copied().or(self.directory.local(&edit.id).map(|(rev, _)| rev));
+                    let current = current.unwrap_or(0);
+                    if parent.unwrap_or(0) != current || (*deleted && current == 0) {
+                        built.is_doubtful = true;
+                        outcomes.push(Err(Error::conflict()));
+                        continue;
+                    }
+                    let rev = if *deleted { 0 } else { current + 1 };
+                    builder.push_local(&edit.id, rev, if *deleted { "{}" } else { body });
+                    locals.insert(&edit.id, rev);
+                    outcomes.push(Ok(Written { ok: true, id: edit.full_id(), rev: format!("0-{rev}") }));
+                    continue;
+                }
+                let current = match docs.remove(&*edit.id) {
+                    Some(current) => Some(current),
+                    None => match self.current(have, &edit.id)? {
+                        Current::Absent => None,
+                        Current::At(doc, at) => Some((*doc, at)),
+                        Current::Elsewhere => {
+                            built.lacks_block = true;
+                            return Ok(built);
+                        }
+                    },
+                };
+                let known = |digest: &Digest| self.directory.refers_to(digest) || put.contains(digest);
+                match apply(edit, current.as_ref().map(|(doc, _)| doc), options.revs_limit, &known) {
+                    Ok((rev, Some(mut doc))) => {
+                        seq += 1;
+                        doc.seq = seq;
+                        doc.prev = current.map(|(_, at)| at);
+                        let at = builder.push_doc(&doc);
+                        for attachment in edit.attachments() {
+                            if let Some((content, digest)) = &attachment.data
+                                && !self.directory.refers_to(digest)
+                                && put.insert(*digest)
+                            {
+                                built.contents.push((*digest, content.clone()));
+                            }
+                        }
+                        docs.insert(&edit.id, (doc, at));
+                        outcomes.push(Ok(Written { ok: true, id: edit.id.clone(), rev: rev.to_string() }));
+                    }
+                    Ok((rev, None)) => {
+                        if let Some(current) = current {
+                            docs.insert(&edit.id, current);
+                        }
+                        outcomes.push(Ok(Written { ok: true, id: edit.id.clone(), rev: rev.to_string() }));
+                    }
+                    Err(error) => {
+                        if let Some(current) = current {
+                            docs.insert(&edit.id, current);
+                        }
+                        built.is_doubtful |=
+                            matches!(error.kind(), Kind::Conflict | Kind::MissingStub | Kind::NotFound);
+                        outcomes.push(Err(error));
+                    }
+                }
+            }
+            built.outcomes.push(outcomes);
+        }
+        built.blocks = builder.finish().into_iter().map(Rc::from).collect();
+        Ok(built)
+    }
+
+    /// A document's newest state, from blocks at hand.
+    fn current(&mut self, have: &HashMap<BlockNo, Bytes>, id: &str) -> Result<Current> {
+        let Some(found) = self.directory.find(id) else { return Ok(Current::Absent) };
+        let at = found.at();
+        let block = match have.get(&at.block) {
+            Some(block) => Some(block.clone()),
+            None => self.cache.get(at.block),
+        };
+        match block {
+            Some(block) => Ok(Current::At(Box::new(read_at(&block, at.offset)?.doc()?), at)),
+            None => Ok(Current::Elsewhere),
+        }
+    }
+}
+
+enum Current {
+    Absent,
+    At(Box<DocState>, Location),
+    /// In a block that has to be read first.
+    Elsewhere,
+}

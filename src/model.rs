@@ -1,0 +1,16 @@
+//! The nouns of CouchDB's document model. Plain data: no I/O, no clock.
+
+pub mod canonical;
+mod content;
+mod draft;
+mod rev;
+mod seq;
+mod sort;
+mod text;
+
+pub use content::{Bytes, CONTENT_CHUNK_BYTES, Content, Digest, External};
+pub use draft::{Draft, DraftAttachment, check_attachment_name, check_doc_id, push_json_string, split_array};
+pub use rev::{Rev, RevId};
+pub use seq::Seq;
+pub(crate) use sort::sort_by;
+pub use text::{base64, hex, unbase64, unhex};

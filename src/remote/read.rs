@@ -1,0 +1,359 @@
+//! What is asked of a server.
+
+use std::collections::{BTreeMap, HashMap};
+
+use futures::{
+    StreamExt,
+    future::{Either, select},
+    pin_mut, stream,
+};
+use serde::Deserialize;
+use serde_json::{Map, Value, json, value::RawValue};
+
+use super::{
+    RemoteDatabase, docs,
+    http::{self, Refusal, garbled, is_database_missing},
+    url::{attachment_path, doc_path, encode},
+};
+use crate::{
+    error::{Error, Kind, Result},
+    model::{Content, Digest, Rev, Seq},
+    peer::{
+        Change, ChangesPage, ChangesQuery, Fetched, LocalDoc, MissingRevs, PeerInfo, ReplicatedAttachment,
+        ReplicatedDoc,
+    },
+};
+
+/// How many documents are asked for at once where there is no `_bulk_get`. A browser gives one server
+/// six connections over HTTP/1.1; the page and a waiting line need some.
+const SINGLE_FETCHES: usize = 4;
+
+/// How many revisions of a document fit into one URL: CouchDB's own replicator keeps to 7,000 bytes.
+const REVS_IN_A_URL: usize = 100;
+
+impl RemoteDatabase {
+    pub(super) async fn read_info(&self) -> Result<PeerInfo> {
+        #[derive(Deserialize)]
+        struct Info {
+            update_seq: Option<Value>,
+            #[serde(default)]
+            doc_count: u64,
+            doc_del_count: Option<u64>,
+        }
+        let text = self.http.json("GET", "", None).await?;
+        let info: Info = http::parse(&text)?;
+        let Some(update_seq) = info.update_seq else {
+            return Err(Error::new(Kind::NotFound, "There is no CouchDB database at this address."));
+        };
+        // PouchDB's server does not count tombstones, so it may have some where it has no documents.
+        let total_count = info.doc_del_count.map(|deleted| info.doc_count + deleted);
+        Ok(PeerInfo { update_seq: Seq(update_seq), doc_count: info.doc_count, total_count })
+    }
+
+    /// With `wait_ms`, a long poll: the server keeps the line alive with heartbeats for as long as it
+    /// takes (its own `timeout` would leave proxies a silent line to cut), and we hang up when the time
+    /// is over.
+    pub(super) async fn read_changes(
+        &self,
+        query: &ChangesQuery,
+        since: &Seq,
+        limit: usize,
+        wait_ms: Option<u32>,
+    ) -> Result<ChangesPage> {
+        let mut path =
+            format!("/_changes?style=all_docs&limit={}&since={}", limit.max(1), encode(&since.to_query()));
+        if wait_ms.is_some() {
+            path.push_str(&format!("&feed=longpoll&heartbeat={}", self.heartbeat_ms));
+        }
+        let body = match query {
+            ChangesQuery { doc_ids: Some(ids), .. } => {
+                path.push_str("&filter=_doc_ids");
+                Some(json!({ "doc_ids": ids }))
+            }
+            ChangesQuery { selector: Some(selector), .. } => {
+                path.push_str("&filter=_selector");
+                Some(json!({ "selector": selector }))
+            }
+            ChangesQuery { filter: Some(filter), .. } => {
+                path.push_str(&format!("&filter={}", encode(filter)));
+                None
+            }
+            _ => None,
+        };
+        if query.filter.is_some() {
+            for (name, value) in &query.query_params {
+                let value = match value {
+                    Value::String(text) => text.clone(),
+                    other => other.to_string(),
+                };
+                path.push_str(&format!("&{}={}", encode(name), encode(&value)));
+            }
+        }
+        let method = if body.is_some() { "POST" } else { "GET" };
+        let request = self.http.json(method, &path, body.map(|body| body.to_string()));
+        let text = match wait_ms {
+            None => request.await?,
+            Some(ms) => {
+                pin_mut!(request);
+                match select(request, self.platform.sleep(ms)).await {
+                    Either::Left((text, _)) => text?,
+                    Either::Right(_) => {
+                        return Ok(ChangesPage {
+                            results: Vec::new(),
+                            last_seq: since.clone(),
+                            pending: None,
+                        });
+                    }
+                }
+            }
+        };
+        parse_changes(&text)
+    }
+
+    pub(super) async fn read_revs_diff(&self, leaves: Vec<(String, Vec<Rev>)>) -> Result<Vec<MissingRevs>> {
+        #[derive(Deserialize)]
+        struct Missing {
+            #[serde(default)]
+            missing: Vec<Rev>,
+            #[serde(default)]
+            possible_ancestors: Vec<Rev>,
+        }
+        let asked: BTreeMap<&str, &[Rev]> =
+            leaves.iter().map(|(id, revs)| (id.as_str(), revs.as_slice())).collect();
+        let body = serde_json::to_string(&asked).map_err(|_| Error::bad_request("Bad revisions"))?;
+        let text = self.http.json("POST", "/_revs_diff", Some(body)).await?;
+        let mut missing: HashMap<String, Missing> = http::parse(&text)?;
+        let lacking = leaves.into_iter().filter_map(|(id, _)| {
+            let found = missing.remove(&id).filter(|found| !found.missing.is_empty())?;
+            Some(MissingRevs { id, revs: found.missing, possible_ancestors: found.possible_ancestors })
+        });
+        Ok(lacking.collect())
+    }
+
+    pub(super) async fn read_revisions(&self, wanted: Vec<MissingRevs>) -> Result<Vec<Fetched>> {
+        if wanted.is_empty() {
+            return Ok(Vec::new());
+        }
+        if !self.lacks_bulk_get.get() {
+            match self.bulk_get_once(&wanted).await {
+                // Older servers take it for a document, or for nothing at all.
+                Err(error)
+                    if matches!(error.status(), 400 | 404 | 405 | 415 | 501)
+                        && !is_database_missing(&error) =>
+                {
+                    self.lacks_bulk_get.set(true);
+                }
+                result => return result,
+            }
+        }
+        let mut fetches = stream::iter(wanted).map(|wanted| self.open_revs(wanted)).buffered(SINGLE_FETCHES);
+        let mut fetched = Vec::new();
+        while let Some(some) = fetches.next().await {
+            fetched.extend(some?);
+        }
+        Ok(fetched)
+    }
+
+    async fn bulk_get_once(&self, wanted: &[MissingRevs]) -> Result<Vec<Fetched>> {
+        #[derive(Deserialize)]
+        struct Answer<'a> {
+            #[serde(borrow)]
+            results: Vec<Row<'a>>,
+        }
+        #[derive(Deserialize)]
+        struct Row<'a> {
+            id: String,
+            #[serde(borrow)]
+            docs: Vec<&'a RawValue>,
+        }
+        let docs: Vec<Value> = wanted
+            .iter()
+            .flat_map(|doc| doc.revs.iter().map(|rev| json!({ "id": doc.id, "rev": rev })))
+            .collect();
+        let body = json!({ "docs": docs }).to_string();
+        let path = "/_bulk_get?revs=true&latest=true&att_encoding_info=true";
+        let text = self.http.json("POST", path, Some(body)).await?;
+        let answer: Answer = serde_json::from_str(&text).map_err(|_| garbled(&text))?;
+        let mut fetched = Vec::with_capacity(answer.results.len());
+        for row in answer.results {
+            for item in row.docs {
+                fetched.push(parse_item(&row.id, item.get())?);
+            }
+        }
+        Ok(fetched)
+    }
+
+    async fn open_revs(&self, wanted: MissingRevs) -> Result<Vec<Fetched>> {
+        let mut fetched = Vec::with_capacity(wanted.revs.len());
+        for revs in wanted.revs.chunks(REVS_IN_A_URL) {
+            match self.open_some_revs(&wanted.id, revs).await {
+                Ok(some) => fetched.extend(some),
+                // This document's own trouble; the others go on.
+                Err(error) if matches!(error.status(), 400 | 403 | 404) && !is_database_missing(&error) => {
+                    let failed = |rev: &Rev| Fetched {
+                        id: wanted.id.clone(),
+                        rev: Some(rev.clone()),
+                        doc: Err(error.clone()),
+                    };
+                    fetched.extend(revs.iter().map(failed));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(fetched)
+    }
+
+    async fn open_some_revs(&self, id: &str, revs: &[Rev]) -> Result<Vec<Fetched>> {
+        let path = format!(
+            "{}?open_revs={}&revs=true&latest=true&att_encoding_info=true",
+            doc_path(id)?,
+            encode(&json!(revs).to_string())
+        );
+        let text = self.http.json("GET", &path, None).await?;
+        let items: Vec<&RawValue> = serde_json::from_str(&text).map_err(|_| garbled(&text))?;
+        items.into_iter().map(|item| parse_item(id, item.get())).collect()
+    }
+
+    /// Checked against what the document says of it, since a proxy may cut an answer short without
+    /// anybody noticing. Where the server keeps it compressed, length and digest may be of that.
+    pub(super) async fn read_attachment(
+        &self,
+        doc: &ReplicatedDoc,
+        attachment: &ReplicatedAttachment,
+    ) -> Result<Content> {
+        let path =
+            format!("{}?rev={}", attachment_path(&doc.id, &attachment.name)?, encode(&doc.rev().to_string()));
+        let content = self.http.send("GET", &path, None, true).await?.body;
+        if attachment.is_encoded {
+            return Ok(content);
+        }
+        let damaged = || {
+            Error::new(
+                Kind::Network,
+                format!("The attachment {} of {} did not arrive as it was sent.", attachment.name, doc.id),
+            )
+        };
+        if content.size_bytes() != attachment.length {
+            return Err(damaged());
+        }
+        // A digest of another kind than CouchDB's is nobody's proof.
+        let Ok(digest) = attachment.digest.parse::<Digest>() else { return Ok(content) };
+        let first = content.digest().await?;
+        if first == digest {
+            return Ok(content);
+        }
+        // The same bytes twice are what the server has, and its digest is of another form of them: a
+        // server may compress and not say so. Other bytes were damaged on the way.
+        let again = self.http.send("GET", &path, None, true).await?.body;
+        let second = again.digest().await?;
+        if second == digest || second == first { Ok(again) } else { Err(damaged()) }
+    }
+
+    pub(super) async fn read_local_doc(&self, id: &str) -> Result<Option<LocalDoc>> {
+        let text = match self.http.json("GET", &doc_path(&format!("_local/{id}"))?, None).await {
+            Err(error) if error.kind() == Kind::NotFound && !is_database_missing(&error) => return Ok(None),
+            text => text?,
+        };
+        let mut body: Map<String, Value> = http::parse(&text)?;
+        body.remove("_id");
+        let rev = body.remove("_rev").and_then(|rev| rev.as_str().map(str::to_owned));
+        Ok(Some(LocalDoc { rev, body }))
+    }
+}
+
+fn parse_changes(text: &str) -> Result<ChangesPage> {
+    #[derive(Deserialize)]
+    struct Answer {
+        results: Vec<Row>,
+        last_seq: Seq,
+        pending: Option<u64>,
+    }
+    #[derive(Deserialize)]
+    struct Row {
+        seq: Seq,
+        id: String,
+        changes: Vec<Leaf>,
+        #[serde(default)]
+        deleted: bool,
+    }
+    #[derive(Deserialize)]
+    struct Leaf {
+        rev: Rev,
+    }
+    let answer: Answer = http::parse(text)?;
+    let results = answer.results.into_iter().map(|row| Change {
+        seq: row.seq,
+        id: row.id,
+        leaves: row.changes.into_iter().map(|leaf| leaf.rev).collect(),
+        deleted: row.deleted,
+    });
+    Ok(ChangesPage { results: results.collect(), last_seq: answer.last_seq, pending: answer.pending })
+}
+
+/// One revision of a `_bulk_get` or `open_revs` answer: `{"ok":doc}`, `{"missing":"rev"}`,
+/// `{"error":{"id","rev","error","reason"}}`, or PouchDB's server's `{"error":"name","reason":…}`.
+fn parse_item(id: &str, json: &str) -> Result<Fetched> {
+    #[derive(Deserialize)]
+    struct Item<'a> {
+        #[serde(borrow)]
+        ok: Option<&'a RawValue>,
+        #[serde(borrow)]
+        error: Option<&'a RawValue>,
+        missing: Option<String>,
+        rev: Option<String>,
+    }
+    let item: Item = serde_json::from_str(json).map_err(|_| garbled(json))?;
+    let fetched = |rev: Option<String>, doc| Fetched {
+        id: id.to_owned(),
+        rev: rev.and_then(|rev| rev.parse().ok()),
+        doc,
+    };
+    if let Some(doc) = item.ok {
+        let doc = docs::from_json(doc.get());
+        let rev = doc.as_ref().ok().map(|doc| doc.rev().to_string());
+        return Ok(fetched(rev, doc));
+    }
+    if let Some(error) = item.error
+        && error.get().starts_with('{')
+    {
+        let row: Item = serde_json::from_str(error.get()).map_err(|_| garbled(json))?;
+        let refusal: Refusal = serde_json::from_str(error.get()).map_err(|_| garbled(json))?;
+        return Ok(fetched(row.rev, Err(refusal.into_error())));
+    }
+    let error = match serde_json::from_str::<Refusal>(json) {
+        Ok(refusal) if !refusal.error.is_empty() => refusal.into_error(),
+        _ => Error::missing(),
+    };
+    Ok(fetched(item.missing.or(item.rev), Err(error)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_shape_of_an_item_is_read() {
+        let item = |json: &str| parse_item("a", json).unwrap();
+        let ok = item(r#"{"ok":{"_id":"a","_rev":"1-a","n":1.0}}"#);
+        assert_eq!(ok.doc.unwrap().body, r#"{"n":1.0}"#);
+        // CouchDB 3.5
+        let row = item(r#"{"error":{"id":"a","rev":"7-x","error":"not_found","reason":"missing"}}"#);
+        assert_eq!(
+            (row.rev.unwrap().to_string(), row.doc.unwrap_err().kind()),
+            ("7-x".into(), Kind::NotFound)
+        );
+        let row =
+            item(r#"{"error":{"id":"a","rev":"undefined","error":"internal_fabric_error","reason":"x"}}"#);
+        assert!(row.rev.is_none() && row.doc.unwrap_err().is_retryable());
+        // open_revs, and pouchdb-server 4.2's _bulk_get
+        let row = item(r#"{"missing":"1-a"}"#);
+        assert_eq!(
+            (row.rev.unwrap().to_string(), row.doc.unwrap_err().kind()),
+            ("1-a".into(), Kind::NotFound)
+        );
+        let row = item(r#"{"error":"forbidden","reason":"no"}"#);
+        assert_eq!(row.doc.unwrap_err(), Error::remote(403, "forbidden", "no"));
+        assert_eq!(item("{}").doc.unwrap_err().kind(), Kind::NotFound);
+        assert_eq!(parse_item("a", "[]").unwrap_err().kind(), Kind::Network);
+    }
+}

@@ -1,0 +1,223 @@
+//! What is to be done: the source's changes, page by page, each with the revisions that the target
+//! lacks already fetched.
+//!
+//! Pages are read one after the other, since each begins where the last one ended; what a page names is
+//! asked for while the next page is being read and the one before is being stored.
+
+use std::collections::HashMap;
+
+use futures::{
+    FutureExt, Stream, StreamExt, TryStreamExt,
+    future::{Either, select},
+    stream,
+};
+
+use super::{Options, Style, control::Handle};
+use crate::{
+    error::Result,
+    model::{Rev, Seq},
+    peer::{ChangesPage, ChangesQuery, Fetched, MissingRevs, Peer},
+    platform::Platform,
+};
+
+/// How many documents one request for revisions names. Large enough that the round trip does not count,
+/// small enough that its answer, which is parsed in one go, does not block a page.
+const FETCH_DOCS: usize = 200;
+
+/// How many such requests are under way for one page.
+const FETCHES_AT_ONCE: usize = 2;
+
+/// A live source that answers at once with nothing, though it was asked to wait, is asked again no
+/// sooner than this.
+const MIN_WAIT_MS: u32 = 1_000;
+
+/// What the feed gives.
+pub enum Item {
+    /// Revisions to store.
+    Batch(Batch),
+    /// There is no more, for now or at all.
+    CaughtUp,
+}
+
+/// What the target lacks of one page of changes.
+pub struct Batch {
+    /// Up to where the target has everything once this is stored.
+    pub last_seq: Seq,
+    /// How many changes come after it, if the source knows.
+    pub pending: Option<u64>,
+    /// The revisions, with stubs for attachments.
+    pub fetched: Vec<Fetched>,
+    /// For each document, the revisions the target has that may be its ancestors.
+    pub ancestors: HashMap<String, Vec<Rev>>,
+    /// How many revisions the page named.
+    pub checked: u64,
+    /// How many of them the target lacks.
+    pub found: u64,
+}
+
+/// Where the batches come from.
+pub struct Feed<'a> {
+    /// Where from.
+    pub source: &'a dyn Peer,
+    /// Where to.
+    pub target: &'a dyn Peer,
+    /// For pauses.
+    pub platform: &'a dyn Platform,
+    /// What is asked.
+    pub options: &'a Options,
+    /// Its wake-ups make a waiting line be asked anew.
+    pub handle: &'a Handle,
+    /// What is asked of the source.
+    pub query: ChangesQuery,
+    /// The target had nothing at the start, so it need not be asked what it lacks.
+    pub is_target_empty: bool,
+}
+
+enum Step {
+    Read,
+    Announce,
+    Wait,
+    End,
+}
+
+impl<'a> Feed<'a> {
+    /// Everything after `since`; ends after the first [`Item::CaughtUp`] unless live.
+    pub fn items(&'a self, since: Seq) -> impl Stream<Item = Result<Item>> + 'a {
+        let ahead = self.options.batches_limit.clamp(1, 16);
+        let pages = stream::try_unfold((since, Step::Read), move |(since, step)| self.page(since, step));
+        pages
+            .map(move |page| async move {
+                Ok(match page? {
+                    Some(page) => Item::Batch(self.batch(page).await?),
+                    None => Item::CaughtUp,
+                })
+            })
+            .buffered(ahead)
+    }
+
+    /// The next page, or `None` to say that there is none; and how to go on.
+    async fn page(
+        &self,
+        mut since: Seq,
+        mut step: Step,
+    ) -> Result<Option<(Option<ChangesPage>, (Seq, Step))>> {
+        let limit = self.options.batch_size.max(1);
+        loop {
+            match step {
+                Step::Read => {
+                    let page = self.source.changes(&self.query, &since, limit, None).await?;
+                    let has_moved = page.last_seq != since;
+                    // An empty page in the middle is one whose changes a filter passed over.
+                    let is_last = match page.pending {
+                        Some(pending) => pending == 0,
+                        None => page.results.is_empty(),
+                    };
+                    let is_last = is_last || (page.results.is_empty() && !has_moved);
+                    let next = if is_last { Step::Announce } else { Step::Read };
+                    if !page.results.is_empty() || has_moved {
+                        let since = page.last_seq.clone();
+                        return Ok(Some((Some(page), (since, next))));
+                    }
+                    step = next;
+                }
+                Step::Announce => {
+                    let next = if self.options.live { Step::Wait } else { Step::End };
+                    return Ok(Some((None, (since, next))));
+                }
+                Step::Wait => {
+                    let Some(page) = self.wait(&since, limit).await? else { continue };
+                    if page.results.is_empty() {
+                        since = page.last_seq;
+                        continue;
+                    }
+                    let next = if page.pending == Some(0) { Step::Announce } else { Step::Read };
+                    let since = page.last_seq.clone();
+                    return Ok(Some((Some(page), (since, next))));
+                }
+                Step::End => return Ok(None),
+            }
+        }
+    }
+
+    /// `None` after a wake-up: the line may have died while the device slept.
+    async fn wait(&self, since: &Seq, limit: usize) -> Result<Option<ChangesPage>> {
+        let asked_ms = self.platform.now_ms();
+        let waiting = self.source.changes(&self.query, since, limit, Some(self.options.timeout_ms));
+        let page = match select(waiting, self.handle.woken().boxed_local()).await {
+            Either::Left((page, _)) => page?,
+            Either::Right(_) => return Ok(None),
+        };
+        let waited_ms = self.platform.now_ms() - asked_ms;
+        if page.results.is_empty() && waited_ms < f64::from(MIN_WAIT_MS) {
+            select(self.platform.sleep(MIN_WAIT_MS), self.handle.woken().boxed_local()).await;
+        }
+        Ok(Some(page))
+    }
+
+    /// Asks the target what it lacks of a page, and the source for that.
+    async fn batch(&self, page: ChangesPage) -> Result<Batch> {
+        let leaves = self.leaves(&page);
+        let count = |revs: usize| revs as u64;
+        let checked = leaves.iter().map(|(_, revs)| count(revs.len())).sum();
+        let missing: Vec<MissingRevs> = if leaves.is_empty() {
+            Vec::new()
+        } else if self.is_target_empty {
+            let all = |(id, revs)| MissingRevs { id, revs, possible_ancestors: Vec::new() };
+            leaves.into_iter().map(all).collect()
+        } else {
+            self.target.revs_diff(leaves).await?
+        };
+        let found = missing.iter().map(|missing| count(missing.revs.len())).sum();
+        let ancestors =
+            missing.iter().map(|missing| (missing.id.clone(), missing.possible_ancestors.clone())).collect();
+        let fetched: Vec<Vec<Fetched>> = stream::iter(chunks(missing))
+            .map(|missing| self.source.bulk_get(missing))
+            .buffered(FETCHES_AT_ONCE)
+            .try_collect()
+            .await?;
+        Ok(Batch {
+            last_seq: page.last_seq,
+            pending: page.pending,
+            fetched: fetched.into_iter().flatten().collect(),
+            ancestors,
+            checked,
+            found,
+        })
+    }
+
+    /// What a page names, each document once.
+    fn leaves(&self, page: &ChangesPage) -> Vec<(String, Vec<Rev>)> {
+        let mut places: HashMap<&str, usize> = HashMap::with_capacity(page.results.len());
+        let mut leaves: Vec<(String, Vec<Rev>)> = Vec::with_capacity(page.results.len());
+        for change in &page.results {
+            let revs = match self.options.style {
+                Style::AllDocs => change.leaves.as_slice(),
+                Style::MainOnly => change.leaves.get(..1).unwrap_or_default(),
+            };
+            if revs.is_empty() {
+                continue;
+            }
+            let place = *places.entry(&change.id).or_insert(leaves.len());
+            match leaves.get_mut(place) {
+                None => leaves.push((change.id.clone(), revs.to_vec())),
+                Some((_, known)) => {
+                    let more: Vec<Rev> = revs.iter().filter(|rev| !known.contains(rev)).cloned().collect();
+                    known.extend(more);
+                }
+            }
+        }
+        leaves
+    }
+}
+
+fn chunks(mut missing: Vec<MissingRevs>) -> Vec<Vec<MissingRevs>> {
+    let mut chunks = Vec::with_capacity(missing.len() / FETCH_DOCS + 1);
+    while missing.len() > FETCH_DOCS {
+        let rest = missing.split_off(FETCH_DOCS);
+        chunks.push(std::mem::replace(&mut missing, rest));
+    }
+    if !missing.is_empty() {
+        chunks.push(missing);
+    }
+    chunks
+}

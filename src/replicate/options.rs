@@ -1,0 +1,203 @@
+//! What a replication is asked to do, under PouchDB's names.
+
+use std::{fmt, rc::Rc};
+
+use serde::{Deserialize, Deserializer, de::Error as _};
+use serde_json::{Map, Value};
+
+use crate::{model::Seq, peer::ChangesQuery};
+
+/// The longest pause between two attempts. CouchDB's and PouchDB's ten minutes and more leave a device
+/// that came back online waiting; a minute costs a server that is down nothing it would notice.
+pub const MAX_BACK_OFF_MS: u32 = 60_000;
+
+/// The options of `replicate` and `sync`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Options {
+    /// Goes on with changes as they happen, until cancelled.
+    pub live: bool,
+    /// Waits and tries again when the network or the server failed, until cancelled.
+    pub retry: bool,
+    /// Starts after this place in the source's feed whatever the checkpoints say; `"now"` for its end.
+    /// As in CouchDB a replication with `since` has checkpoints of its own, so that it never makes
+    /// another one skip what it skipped.
+    pub since: Option<Seq>,
+    /// Only these documents.
+    pub doc_ids: Option<Vec<String>>,
+    /// Only documents that match this Mango selector.
+    pub selector: Option<Value>,
+    /// A filter function of the source, `ddoc/name`.
+    pub filter: Option<String>,
+    /// Parameters for `filter`.
+    pub query_params: Map<String, Value>,
+    /// Which revisions go over: every leaf, or winners alone.
+    pub style: Style,
+    /// How many changes make a batch. CouchDB's default of 500: large enough that round trips do not
+    /// count, small enough that a batch that fails is soon repeated.
+    pub batch_size: usize,
+    /// How many batches are read ahead of the one that is being stored, at most.
+    pub batches_limit: usize,
+    /// Where checkpoints are kept.
+    pub checkpoint: Checkpoints,
+    /// How often a server keeps a waiting line alive; for `RemoteDatabase`, which the replicator does
+    /// not know.
+    #[serde(rename = "heartbeat", deserialize_with = "heartbeat")]
+    pub heartbeat_ms: Option<u32>,
+    /// How long a live replication waits for a change before it asks again: how long a line that died
+    /// silently goes unnoticed.
+    #[serde(rename = "timeout")]
+    pub timeout_ms: u32,
+    /// At most so often a checkpoint is written while catching up; when all is there one is written at
+    /// once. One for each batch would add two requests to each.
+    pub checkpoint_interval_ms: u32,
+    /// Makes the target if it is not there (404).
+    pub create_target: bool,
+    /// The pause after the next failure, from the last one (0 at first). [`BackOff::default`] if absent.
+    #[serde(skip)]
+    pub back_off: BackOff,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            live: false,
+            retry: false,
+            since: None,
+            doc_ids: None,
+            selector: None,
+            filter: None,
+            query_params: Map::new(),
+            style: Style::AllDocs,
+            batch_size: 500,
+            batches_limit: 2,
+            checkpoint: Checkpoints::Both,
+            heartbeat_ms: None,
+            timeout_ms: 60_000,
+            checkpoint_interval_ms: 5_000,
+            create_target: true,
+            back_off: BackOff::default(),
+        }
+    }
+}
+
+impl Options {
+    /// What is asked of the source's feed.
+    pub fn query(&self) -> ChangesQuery {
+        ChangesQuery {
+            doc_ids: self.doc_ids.clone(),
+            selector: self.selector.clone(),
+            filter: self.filter.clone(),
+            query_params: self.query_params.clone(),
+        }
+    }
+}
+
+/// Which revisions go over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Style {
+    /// Every leaf: conflicts go over too.
+    #[default]
+    AllDocs,
+    /// Winners alone.
+    MainOnly,
+}
+
+/// Where checkpoints are kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Checkpoints {
+    /// On both sides; they are compared, so that a side that lost its own is noticed.
+    #[default]
+    Both,
+    /// On the source alone.
+    Source,
+    /// On the target alone.
+    Target,
+    /// Nowhere: every replication starts from the beginning.
+    None,
+}
+
+impl Checkpoints {
+    /// Whether the source keeps one.
+    pub fn on_source(self) -> bool {
+        matches!(self, Self::Both | Self::Source)
+    }
+
+    /// Whether the target keeps one.
+    pub fn on_target(self) -> bool {
+        matches!(self, Self::Both | Self::Target)
+    }
+}
+
+/// PouchDB's spelling: `true`, `false`, `"source"`, `"target"`.
+impl<'de> Deserialize<'de> for Checkpoints {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match Value::deserialize(deserializer)? {
+            Value::Bool(true) => Ok(Self::Both),
+            Value::Bool(false) => Ok(Self::None),
+            Value::String(side) if side == "both" => Ok(Self::Both),
+            Value::String(side) if side == "source" => Ok(Self::Source),
+            Value::String(side) if side == "target" => Ok(Self::Target),
+            _ => Err(D::Error::custom("`checkpoint` is true, false, \"source\" or \"target\"")),
+        }
+    }
+}
+
+/// A number of milliseconds; `true` and `false` leave the default, as a line that nobody keeps alive
+/// dies silently.
+fn heartbeat<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
+    match Value::deserialize(deserializer)? {
+        Value::Null | Value::Bool(_) => Ok(None),
+        Value::Number(ms) => ms
+            .as_u64()
+            .and_then(|ms| u32::try_from(ms).ok())
+            .map(Some)
+            .ok_or_else(|| D::Error::custom("`heartbeat` is a number of milliseconds")),
+        _ => Err(D::Error::custom("`heartbeat` is a number of milliseconds")),
+    }
+}
+
+/// How the pause between attempts grows.
+#[derive(Clone, Default)]
+pub struct BackOff(Option<Rc<dyn Fn(u32) -> u32>>);
+
+impl BackOff {
+    /// A caller's own: gets the last pause in milliseconds (0 at first), gives the next one.
+    pub fn new(next_ms: impl Fn(u32) -> u32 + 'static) -> Self {
+        Self(Some(Rc::new(next_ms)))
+    }
+
+    /// The caller's own, if there is one.
+    pub(super) fn custom(&self) -> Option<&dyn Fn(u32) -> u32> {
+        self.0.as_deref()
+    }
+}
+
+impl fmt::Debug for BackOff {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_some() { "BackOff(custom)" } else { "BackOff(default)" })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_have_pouchdbs_names() {
+        let options: Options = serde_json::from_str(
+            r#"{"live":true,"retry":true,"since":"now","doc_ids":["a"],"batch_size":10,"batches_limit":3,
+                "heartbeat":5000,"timeout":9000,"checkpoint":"target","style":"main_only","query_params":{"a":1}}"#,
+        )
+        .unwrap();
+        assert!(options.live && options.retry);
+        assert_eq!((options.heartbeat_ms, options.timeout_ms), (Some(5000), 9000));
+        assert_eq!((options.checkpoint, options.style), (Checkpoints::Target, Style::MainOnly));
+        assert_eq!(options.query().query_params["a"], 1);
+        assert!(
+            serde_json::from_str::<Options>(r#"{"liev":true}"#).unwrap_err().to_string().contains("liev")
+        );
+        assert_eq!(serde_json::from_str::<Options>(r#"{"heartbeat":false}"#).unwrap().heartbeat_ms, None);
+    }
+}

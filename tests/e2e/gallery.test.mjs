@@ -1,0 +1,331 @@
+// The story: two browsers with photos, a CouchDB-compatible server between them. A photo added in one appears in the
+// other's page by itself, and is still there after a restart with the server gone.
+import { after, before, test } from 'node:test';
+import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { TARGET } from '../../tools/lib/paths.mjs';
+import { launchBrowser, startCouch, startStatic, waitFor } from './lib/index.mjs';
+import { QUARTERS, photos, sideways, small } from './lib/photos.mjs';
+import { startRecorder } from './lib/recorder.mjs';
+
+const SCREENSHOTS = path.join(TARGET, 'screenshots');
+const PROMISE_MS = 1000; // the issue's goal; measured and told
+const BOUND_MS = 10_000; // what a busy machine may take
+
+let site;
+let files;
+
+before(async () => {
+  mkdirSync(SCREENSHOTS, { recursive: true });
+  site = await startStatic();
+  files = photos(); // drawn beforehand, so that it is in no measurement
+});
+after(() => site?.stop());
+
+const state = (page) => page.locator('#sync-state').getAttribute('data-state');
+const ids = (page) => page.locator('.tile').evaluateAll((tiles) => tiles.map((tile) => tile.dataset.id));
+const add = (page, paths) => page.locator('#file-input').setInputFiles(paths);
+const tile = (page, id) => page.locator(`.tile[data-id="${id}"]`);
+const bound = { timeout: BOUND_MS };
+
+async function openGallery(run, query = '') {
+  const { page } = run;
+  await page.goto(`${site.origin}/?db=gallery${query}`);
+  await page.waitForSelector('body[data-page=ready], body[data-page=failed]');
+  assert.equal(await page.evaluate(() => document.body.dataset.page), 'ready', await page.locator('#failure-text').textContent());
+  return page;
+}
+const count = (page, n, what = `${n} photos`) => waitFor(async () => (await ids(page)).length === n, { what, ...bound });
+// Every picture near the screen is there, decoded.
+const pictured = (page) => waitFor(() => page.locator('.tile').evaluateAll((tiles) => tiles.every((one) => {
+  const { top, bottom } = one.getBoundingClientRect();
+  const image = one.querySelector('img');
+  return bottom < 0 || top > innerHeight || (one.classList.contains('loaded') && image.naturalWidth > 0);
+})), { what: 'every picture being shown', ...bound });
+
+// Notes when each tile and its picture come, to be asked with arrived().
+const watchArrivals = (page) => page.evaluate(() => {
+  globalThis.arrivals = {};
+  const look = () => {
+    for (const one of document.querySelectorAll('.tile[data-id]')) {
+      const note = (arrivals[one.dataset.id] ??= { tile: Date.now() });
+      if (one.classList.contains('loaded')) note.picture ??= Date.now();
+    }
+  };
+  look();
+  new MutationObserver(look).observe(document.getElementById('grid'), { subtree: true, childList: true, attributes: true, attributeFilter: ['class', 'data-id'] });
+});
+// From now on, whether a tile is the same element as now, with the same picture.
+const hold = (page) => page.evaluate(() => {
+  globalThis.held = new Map([...document.querySelectorAll('.tile[data-id]')].map((one) => [one.dataset.id, { one, image: one.querySelector('img'), src: one.querySelector('img').src }]));
+  globalThis.touched = [];
+  globalThis.observer?.disconnect();
+  globalThis.observer = new MutationObserver((records) => {
+    for (const { addedNodes, removedNodes } of records) {
+      for (const node of [...addedNodes, ...removedNodes]) if (node.dataset?.id && held.has(node.dataset.id)) touched.push(node.dataset.id);
+    }
+  });
+  observer.observe(document.getElementById('grid'), { subtree: true, childList: true });
+});
+const changedTiles = (page, except = []) => page.evaluate((left) => {
+  const changed = touched.filter((id) => !left.includes(id)).map((id) => `${id} was taken out or put in`);
+  for (const [id, { one, image, src }] of held) {
+    if (left.includes(id)) continue;
+    const now = document.querySelector(`.tile[data-id="${CSS.escape(id)}"]`);
+    if (now !== one) changed.push(`${id} is another element`);
+    else if (now.querySelector('img') !== image) changed.push(`${id} has another image`);
+    else if (image.src !== src) changed.push(`${id} loaded its picture again`);
+  }
+  return changed;
+}, except);
+
+async function caption(page, id, text) {
+  await tile(page, id).locator('.tile-open').click();
+  await page.locator('#viewer-caption').click();
+  await page.locator('#caption-field').fill(text);
+  await page.locator('#caption-field').press('Enter');
+  await page.locator('#viewer-close').click();
+}
+
+const sha256 = (bytes) => createHash('sha256').update(bytes).digest('hex');
+const stored = (page, id, name) => page.evaluate(async ([doc, attachment]) => {
+  const { Database } = await import('settee');
+  const db = await Database.open('gallery');
+  const blob = await db.getAttachment(doc, attachment);
+  const hash = new Uint8Array(await crypto.subtle.digest('SHA-256', await blob.arrayBuffer()));
+  return { type: blob.type, sha256: [...hash].map((byte) => byte.toString(16).padStart(2, '0')).join('') };
+}, [id, name]);
+
+test('the gallery works with no server at all', { timeout: 90_000 }, async () => {
+  const userDataDir = mkdtempSync(path.join(tmpdir(), 'settee-alone-'));
+  let run;
+  try {
+    run = await launchBrowser({ userDataDir });
+    let page = await openGallery(run);
+    assert.equal(await state(page), 'off');
+    assert.equal(await page.locator('#sync-state').textContent(), 'Photos stay on this device');
+    await page.waitForTimeout(600); // it fades in
+    await page.screenshot({ path: path.join(SCREENSHOTS, 'gallery-empty.png') });
+    await add(page, [files[0], sideways(), files[1]]);
+    await count(page, 3);
+    await pictured(page);
+    const [first, second, turnedOne] = await ids(page);
+    assert.match(first, /^photo:2026-07-04T05:31:40:[0-9a-f]{8}$/, 'the date comes from Exif, newest first');
+    assert.match(second, /^photo:2026-06-21T19:48:12:/);
+    assert.match(turnedOne, /^photo:2025-12-24T18:00:00:/);
+    assert.equal((await stored(page, first, 'original')).sha256, sha256(readFileSync(files[1])), 'the original is kept as it is');
+
+    // Turned as Exif says: taller than wide, and the colours in their corners.
+    const shown = await tile(page, turnedOne).locator('img').evaluate(async (image) => {
+      const { naturalWidth: width, naturalHeight: height } = image;
+      const canvas = new OffscreenCanvas(width, height);
+      const pen = canvas.getContext('2d');
+      pen.drawImage(image, 0, 0);
+      const at = (x, y) => [...pen.getImageData(x * width, y * height, 1, 1).data].slice(0, 3);
+      const box = image.getBoundingClientRect();
+      return { width, height, upright: box.height > box.width, corners: [at(0.25, 0.25), at(0.75, 0.25), at(0.25, 0.75), at(0.75, 0.75)] };
+    });
+    assert.deepEqual([shown.width, shown.height, shown.upright], [120, 160, true]);
+    const near = (colour) => ([name, wanted]) => wanted.every((part, i) => Math.abs(part - colour[i]) < 30) && name;
+    const named = (colour) => Object.entries(QUARTERS).find(near(colour))?.[0] ?? colour.join();
+    assert.deepEqual(shown.corners.map(named), ['red', 'green', 'blue', 'yellow']);
+
+    // The same files again are not added twice; something that is no picture is told.
+    await add(page, [files[0]]);
+    await page.locator('.toast').first().waitFor(bound);
+    assert.equal((await ids(page)).length, 3);
+
+    // A second tab of the same browser shows the same by itself.
+    const other = await run.newPage();
+    await other.goto(`${site.origin}/?db=gallery`);
+    await count(other, 3);
+    await page.bringToFront();
+    await caption(page, second, 'The hills behind the house 🌄');
+    await waitFor(async () => await tile(other, second).locator('.tile-caption').textContent() === 'The hills behind the house 🌄', { what: 'the caption in the other tab', ...bound });
+    await other.close();
+
+    // Deleted, and put back.
+    await tile(page, turnedOne).locator('.tile-open').click();
+    await page.locator('#viewer-delete').click();
+    await page.locator('#viewer-close').click();
+    await count(page, 2);
+    await page.locator('.toast button', { hasText: 'Undo' }).click();
+    await count(page, 3);
+    assert.equal((await stored(page, turnedOne, 'original')).sha256, sha256(readFileSync(sideways())));
+
+    const before = await ids(page);
+    await run.close({ keep: true });
+    run = await launchBrowser({ userDataDir });
+    page = await openGallery(run);
+    assert.deepEqual(await ids(page), before, 'after a restart of the browser');
+    await pictured(page);
+    assert.equal(await tile(page, second).locator('.tile-caption').textContent(), 'The hills behind the house 🌄');
+    assert.equal(await state(page), 'off');
+    assert.deepEqual(run.errors, []);
+  } finally {
+    await run?.close();
+    rmSync(userDataDir, { recursive: true, force: true, maxRetries: 10 });
+  }
+});
+
+test('two browsers stay in step, across a restart without the server', { timeout: 170_000 }, async (t) => {
+  const couch = await startCouch();
+  const proxy = couch.isCouchDB ? await startRecorder(couch) : null; // a CouchDB as it comes lets no page in
+  const name = await couch.create('photos');
+  const server = proxy ? proxy.dbUrl(name) : couch.dbUrl(name);
+  const query = `&server=${encodeURIComponent(server)}`;
+  const profiles = ['one', 'two'].map((who) => mkdtempSync(path.join(tmpdir(), `settee-story-${who}-`)));
+  const runs = [];
+  try {
+    for (const userDataDir of profiles) runs.push(await launchBrowser({ userDataDir }));
+    const one = await openGallery(runs[0], query);
+    let two = await openGallery(runs[1], query);
+    let broken = false; // each step builds on those before
+    const step = (title, work) => t.test(title, async (sub) => {
+      if (broken) return sub.skip('an earlier step failed');
+      broken = true;
+      await work(sub);
+      broken = false;
+    });
+    const idle = (page, who) => waitFor(async () => await state(page) === 'idle', { what: `${who} being up to date`, ...bound })
+      .catch(async (error) => { throw new Error(`${error.message}; it says “${await page.locator('#sync-state').textContent()}”`); });
+    const inStep = async () => {
+      await idle(one, 'one');
+      await idle(two, 'two');
+      assert.deepEqual(await ids(two), await ids(one));
+    };
+
+    await step('both reach the server', inStep);
+
+    await step('photos added in one appear in the other by themselves', async () => {
+      await add(one, files.slice(0, 5));
+      await count(one, 5);
+      await count(two, 5, 'five photos in the other browser');
+      await pictured(two);
+      await inStep();
+      for (const id of await ids(two)) {
+        const original = await stored(two, id, 'original');
+        assert.deepEqual(original, await stored(one, id, 'original'));
+        const source = files.find((file) => sha256(readFileSync(file)).startsWith(id.slice(-8)));
+        assert.equal(original.sha256, sha256(readFileSync(source)), `${id} is ${source} byte for byte`);
+        assert.equal(original.type, 'image/jpeg');
+        assert.deepEqual(await stored(two, id, 'thumb'), await stored(one, id, 'thumb'));
+      }
+      // The server has them too, as any CouchDB client finds them.
+      const { rows } = await couch.must('GET', `/${name}/_all_docs`);
+      assert.deepEqual(rows.map((row) => row.id).filter((id) => id.startsWith('photo:')).sort(), (await ids(one)).sort());
+    });
+
+    await step('one photo takes less than a moment, and moves nothing else', async (sub) => {
+      await hold(one);
+      await hold(two);
+      await watchArrivals(one);
+      await watchArrivals(two);
+      const took = [];
+      for (const file of [files[5], files[6], files[7]]) {
+        const before = new Set(await ids(two));
+        const began = Date.now();
+        await add(one, [file]);
+        const id = await waitFor(async () => (await ids(two)).find((one_) => !before.has(one_)), { what: 'the photo in the other browser', ...bound });
+        await waitFor(() => two.evaluate((which) => arrivals[which]?.picture, id), { what: 'its picture', ...bound });
+        const [here, there] = [await one.evaluate((which) => arrivals[which], id), await two.evaluate((which) => arrivals[which], id)];
+        took.push({ picked: here.tile - began, across: there.tile - here.tile, all: there.picture - began });
+      }
+      for (const { picked, across, all } of took) {
+        sub.diagnostic(`picked to tile here ${picked} ms; on to the tile in the other browser ${across} ms; picked to picture there ${all} ms`);
+        assert.ok(all < BOUND_MS);
+      }
+      const worst = Math.max(...took.map(({ across }) => across));
+      sub.diagnostic(`from one page to the other at most ${worst} ms; the goal is ${PROMISE_MS} ms: ${worst <= PROMISE_MS ? 'met' : 'NOT met'}`);
+      assert.deepEqual(await changedTiles(one), []);
+      assert.deepEqual(await changedTiles(two), []);
+    });
+
+    await step('a caption edited in one changes in the other, in place', async () => {
+      await hold(two);
+      const [id] = await ids(one);
+      await caption(one, id, 'Hello from the other side – “grüße” 🌊');
+      await waitFor(async () => await tile(two, id).locator('.tile-caption').textContent() === 'Hello from the other side – “grüße” 🌊', { what: 'the caption', ...bound });
+      assert.deepEqual(await changedTiles(two), []);
+      // And back, on top of that.
+      await caption(two, id, 'Hello back');
+      await waitFor(async () => await tile(one, id).locator('.tile-caption').textContent() === 'Hello back', { what: 'the caption on its way back', ...bound });
+    });
+
+    await step('a photo deleted in one leaves the other', async () => {
+      await inStep();
+      await hold(one);
+      await hold(two);
+      const id = (await ids(two))[2];
+      await tile(two, id).locator('.tile-open').click();
+      await two.locator('#viewer-delete').click();
+      await two.locator('#viewer-close').click();
+      await waitFor(async () => !(await ids(one)).includes(id), { what: 'the photo leaving', ...bound });
+      await count(one, 7);
+      assert.deepEqual(await changedTiles(one, [id]), []);
+      assert.deepEqual(await changedTiles(two, [id]), []);
+      await inStep();
+    });
+
+    await step('without the server, the photos are still there after a restart of the browser', async () => {
+      const before = await ids(one);
+      await couch.stop();
+      await waitFor(async () => await state(one) === 'offline', { what: 'the page noticing', timeout: 30_000 });
+      await runs[1].close({ keep: true });
+      runs[1] = await launchBrowser({ userDataDir: profiles[1] });
+      two = await openGallery(runs[1], query);
+      assert.deepEqual(await ids(two), before);
+      await pictured(two);
+      await waitFor(async () => await state(two) === 'offline', { what: 'the restarted page noticing', timeout: 30_000 });
+      assert.match(await two.locator('#sync-state').textContent(), /^Offline/);
+    });
+
+    await step('photos added without the server arrive when it is back', async (sub) => {
+      await add(two, [sideways()]);
+      await count(two, 8);
+      await add(one, [small('offline-one.jpg', '2026:11:11 11:11:11')]);
+      await count(one, 8);
+      const began = Date.now();
+      await couch.start();
+      const started = Date.now();
+      for (const [page, who] of [[one, 'one'], [two, 'two']]) {
+        await waitFor(async () => (await ids(page)).length === 9, { what: `nine photos in ${who}`, timeout: 75_000 });
+      }
+      sub.diagnostic(`in step ${Date.now() - started} ms after the server was back (it took ${started - began} ms to start)`);
+      await waitFor(async () => await state(one) === 'idle' && await state(two) === 'idle', { what: 'both being up to date', timeout: 30_000 });
+      assert.deepEqual(await ids(two), await ids(one));
+      await pictured(one);
+      await pictured(two);
+    });
+
+    await step('it looks as it should on phones and desktops, by day and by night', async () => {
+      await two.waitForFunction(() => !document.querySelector('.toast'), undefined, { timeout: 20_000 }).catch(() => {}); // only for the pictures' sake
+      for (const [device, viewport] of Object.entries({ desktop: { width: 1280, height: 800 }, phone: { width: 390, height: 844 } })) {
+        for (const colorScheme of ['light', 'dark']) {
+          await two.setViewportSize(viewport);
+          await two.emulateMedia({ colorScheme });
+          await two.evaluate(() => scrollTo(0, 0));
+          await pictured(two);
+          await two.waitForTimeout(300);
+          await two.screenshot({ path: path.join(SCREENSHOTS, `gallery-${device}-${colorScheme}.png`) });
+          assert.ok(await two.evaluate(() => document.documentElement.scrollWidth <= innerWidth), `${device}: nothing sticks out at the side`);
+          const [first] = await ids(two);
+          await tile(two, first).locator('.tile-open').click();
+          await two.locator('#viewer-original.ready').waitFor(bound);
+          await two.waitForTimeout(300);
+          await two.screenshot({ path: path.join(SCREENSHOTS, `viewer-${device}-${colorScheme}.png`) });
+          await two.locator('#viewer-close').click();
+        }
+      }
+    });
+    assert.deepEqual(runs.flatMap((run) => run.errors), []);
+  } finally {
+    for (const run of runs) await run.close();
+    for (const profile of profiles) rmSync(profile, { recursive: true, force: true, maxRetries: 10 });
+    await couch.close();
+    await proxy?.close();
+  }
+});

@@ -1,0 +1,31 @@
+// Pages that use the package by its public name, and the packages of the tests' own that they load.
+import { fileURLToPath } from 'node:url';
+import path from 'node:path';
+import { PKG, WWW } from '../../../tools/lib/paths.mjs';
+import { BLANK, startStatic } from './static.mjs';
+
+const HERE = path.dirname(fileURLToPath(import.meta.url));
+
+// The static server of startStatic, with this folder at /lib/ besides.
+export function startSite({ mounts = {}, ...options } = {}) {
+  return startStatic({ mounts: { '/settee/': PKG, '/lib/': HERE, '/': WWW, ...mounts }, ...options });
+}
+
+// An empty page of the origin with the package in `settee`, `Database` beside it and `failure(promise)`,
+// which answers what a call failed with as a plain object (null if it did not).
+export async function openTab(browser, origin, { page, path: where = BLANK } = {}) {
+  page ??= await browser.newPage();
+  await page.goto(origin + where);
+  await ready(page);
+  return page;
+}
+
+export async function ready(page) {
+  await page.evaluate(async () => {
+    globalThis.settee = await import('settee');
+    globalThis.Database = settee.Database;
+    globalThis.failure = (promise) => Promise.resolve(promise).then(() => null, (error) => ({
+      isError: error instanceof Error, name: error.name, status: error.status, reason: error.reason, message: error.message,
+    }));
+  });
+}

@@ -1,0 +1,84 @@
+// The server's address as people type it, and where it is remembered: only in
+// this browser, as the name and password may be part of it.
+
+const isLoopback = (host) => /^(localhost|127\.\d+\.\d+\.\d+|\[::1\])$/.test(host);
+
+/** An address without its name and password, fit to be shown. */
+export function shown(url) {
+  if (!url) return '';
+  const clean = new URL(url);
+  clean.username = clean.password = '';
+  return clean.href;
+}
+
+export const hostOf = (url) => new URL(url).host;
+
+/**
+ * @param {string} text an address, with or without scheme
+ * @param {{name?: string, password?: string, before?: string}} [who] `before` is the address used so
+ *   far: its password still holds where the address and name are the same and none was typed
+ * @returns {string} the URL, with credentials when there are any
+ * @throws {Error} with a sentence saying what is wrong
+ */
+export function parseServer(text, { name = '', password = '', before = '' } = {}) {
+  const typed = text.trim();
+  if (!typed) throw new Error('Type the address of a CouchDB database, for example https://couch.example.org/photos.');
+  const guess = /^[\w.-]*(localhost|127\.)/.test(typed) ? 'http://' : 'https://';
+  let url;
+  try {
+    url = new URL(/^[a-z][a-z0-9+.-]*:\/\//i.test(typed) ? typed : guess + typed);
+  } catch {
+    throw new Error('This does not look like an address. One looks like https://couch.example.org/photos.');
+  }
+  if (!/^https?:$/.test(url.protocol)) throw new Error('The address of a CouchDB server begins with https:// or http://.');
+  if (url.pathname.length < 2) throw new Error(`Add the name of the database at the end, for example ${url.host}/photos.`);
+  if (location.protocol === 'https:' && url.protocol === 'http:' && !isLoopback(url.hostname)) {
+    throw new Error('This page came over https, so the browser only lets it talk to a server whose address begins with https://.');
+  }
+  url.search = url.hash = '';
+  url.pathname = url.pathname.replace(/\/+$/, '');
+  if (name) {
+    url.username = name;
+    url.password = password;
+  }
+  const old = before && new URL(before);
+  if (old && old.host === url.host && old.pathname === url.pathname && !url.password
+    && (!url.username || url.username === old.username)) {
+    url.username = old.username;
+    url.password = old.password;
+  }
+  return url.href;
+}
+
+/**
+ * Whether a server that merely stood in the page's address may be used without asking. A link
+ * somebody sends must not be enough to copy another person's photos to the sender's server.
+ */
+export function mayConnectUnasked(url, { remembered, empty }) {
+  const { hostname } = new URL(url);
+  return empty || shown(remembered) === shown(url) || hostname === location.hostname
+    || (isLoopback(hostname) && isLoopback(location.hostname));
+}
+
+export class Memory {
+  #key;
+
+  constructor(database) {
+    this.#key = `settee:server:${database}`;
+  }
+
+  get url() {
+    try {
+      return localStorage.getItem(this.#key) ?? '';
+    } catch { // storage is blocked: then there is nothing to remember
+      return '';
+    }
+  }
+
+  set url(url) {
+    try {
+      if (url) localStorage.setItem(this.#key, url);
+      else localStorage.removeItem(this.#key);
+    } catch { /* as above */ }
+  }
+}

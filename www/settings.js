@@ -1,0 +1,89 @@
+// The small dialog with the server's address and how things stand.
+
+import { parseServer, shown } from './server.js';
+import { settle } from './say.js';
+
+const $ = (id) => document.getElementById(id);
+
+const size = (bytes) => {
+  const units = ['bytes', 'KB', 'MB', 'GB', 'TB'];
+  let at = 0;
+  for (; bytes >= 1000 && at < units.length - 1; at++) bytes /= 1000;
+  return `${bytes.toLocaleString(undefined, { maximumFractionDigits: bytes < 10 && at > 1 ? 1 : 0 })} ${units[at]}`;
+};
+
+async function storageWords() {
+  const { usage, quota } = await navigator.storage.estimate();
+  const kept = await navigator.storage.persisted();
+  return `This browser keeps ${size(usage)} for this page and allows up to ${size(quota)}. ${kept
+    ? 'It has promised not to throw photos away on its own.'
+    : 'It may make room by itself when the device is nearly full.'}`;
+}
+
+export class Settings {
+  #dialog = $('settings');
+  #sync;
+  #memory;
+
+  constructor(sync, memory) {
+    this.#sync = sync;
+    this.#memory = memory;
+    $('settings-form').addEventListener('submit', (event) => {
+      event.preventDefault();
+      this.#connect();
+    });
+    $('disconnect').addEventListener('click', () => {
+      memory.url = '';
+      sync.disconnect();
+      $('server-name').value = $('server-password').value = '';
+    });
+    $('settings-close').addEventListener('click', () => this.#dialog.close());
+    this.#dialog.addEventListener('click', (event) => {
+      if (event.target === this.#dialog) this.#dialog.close(); // the backdrop
+    });
+    this.#dialog.addEventListener('close', settle);
+    sync.addEventListener('change', () => this.#show());
+  }
+
+  /** @param {{url?: string, note?: string}} [suggest] an address to begin with, and why it is asked about */
+  open({ url = this.#sync.url || this.#memory.url, note = '' } = {}) {
+    $('server-address').value = shown(url);
+    $('server-name').value = url ? decodeURIComponent(new URL(url).username) : '';
+    $('server-password').value = '';
+    $('server-password').placeholder = url && new URL(url).password ? 'Unchanged' : '';
+    this.#complain(note);
+    this.#show();
+    this.#dialog.showModal();
+    settle();
+    storageWords().then((words) => { $('storage-words').textContent = words; }, () => {});
+  }
+
+  #connect() {
+    try {
+      const url = parseServer($('server-address').value, {
+        name: $('server-name').value.trim(),
+        password: $('server-password').value,
+        before: this.#sync.url || this.#memory.url,
+      });
+      $('server-address').value = shown(url);
+      this.#complain('');
+      this.#memory.url = url;
+      this.#sync.connect(url);
+    } catch (error) {
+      this.#complain(error.message);
+      $('server-address').focus();
+    }
+  }
+
+  #complain(text) {
+    $('server-problem').textContent = text;
+    $('server-problem').hidden = !text;
+  }
+
+  #show() {
+    $('settings-state').textContent = this.#sync.text;
+    $('settings-state').dataset.state = this.#sync.state;
+    $('disconnect').hidden = this.#sync.state === 'off';
+    $('connect').textContent = this.#sync.state === 'off' ? 'Connect' : 'Connect again';
+  }
+}

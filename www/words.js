@@ -1,0 +1,57 @@
+// Sentences for people.
+
+export const count = (n, one, many = `${one}s`) => `${n.toLocaleString()} ${n === 1 ? one : many}`;
+
+/** "a.txt, b.txt and 3 more" */
+export function names(list, shown = 3) {
+  const first = list.slice(0, shown);
+  const rest = list.length - first.length;
+  if (rest > 0) return `${first.join(', ')} and ${rest.toLocaleString()} more`;
+  return first.length > 1 ? `${first.slice(0, -1).join(', ')} and ${first.at(-1)}` : first.join('');
+}
+
+export const day = (iso) => {
+  const date = new Date(iso);
+  if (Number.isNaN(date.getTime())) return '';
+  return date.toLocaleString(undefined, { dateStyle: 'long', timeStyle: 'short' });
+};
+
+const FULL = 'This device has no room left. Free some space, then try again.';
+const BLOCKED = 'This browser does not let the page keep anything. It may be a private window, or storage is switched off for this site.';
+
+export const PART = 'A part of the page is missing, often because the connection broke while loading. Your photos are not touched. Load the page again.';
+
+const KNOWN = { // by the error's name
+  insufficient_storage: FULL,
+  QuotaExceededError: FULL,
+  storage_unavailable: BLOCKED,
+  SecurityError: BLOCKED,
+  init_failed: PART,
+  schema_too_new: 'These photos were last kept by a newer version of this page. Load the page again to get that version.',
+  corrupt: 'What this browser kept can no longer be read. Photos on a server are not affected.',
+  conflict: 'This photo was changed somewhere else at the same moment.',
+  not_found: 'This photo is no longer here.',
+};
+
+/** What went wrong, in a sentence; the error's own words where we have none. */
+export function plain(error) {
+  const known = KNOWN[error?.name];
+  if (known) return known;
+  const said = error?.reason || error?.message || String(error ?? 'something unexpected');
+  const sentence = said.charAt(0).toUpperCase() + said.slice(1);
+  return /[.!?]$/.test(sentence) ? sentence : `${sentence}.`;
+}
+
+/** What became of the files somebody added. */
+export function importReport({ added, same, skipped, unreadable, failed, stopped }) {
+  const parts = [];
+  if (failed) parts.push(plain(failed));
+  if (added.length) parts.push(`${count(added.length, 'photo')} added.`);
+  if (same.length) {
+    parts.push(same.length === 1 ? `${same[0]} was already here.` : `${same.length.toLocaleString()} were already here.`);
+  }
+  if (skipped.length) parts.push(`Not ${skipped.length === 1 ? 'a picture' : 'pictures'}, left out: ${names(skipped)}.`);
+  if (unreadable.length) parts.push(`This browser could not read ${names(unreadable)}.`);
+  if (stopped) parts.push(`${count(stopped, 'photo was', 'photos were')} not added.`);
+  return parts.join(' ') || 'There was nothing in it to add.';
+}
