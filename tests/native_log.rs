@@ -439,9 +439,11 @@ fn a_block_that_is_gone_is_an_error_not_a_wait_for_ever() {
         let store = MemoryStore::new();
         let db = support::open(store.handle());
         let first = support::put(&db, json!({"_id": "a"})).unwrap();
-        support::put(&db, json!({"_id": "b"})).unwrap();
-        // Opened, but not read yet; then the block goes behind everybody's back. Only the second
-        // database has it in no cache.
+        for n in 0..40 {
+            support::put(&db, json!({"_id": format!("n{n}"), "x": "x".repeat(40_000)})).unwrap();
+        }
+        block_on(db.save()).unwrap();
+        // Opened from the snapshot, so no block is read yet; then one goes behind everybody's back.
         let other = Rc::new(Forgetful { inner: store.handle(), forgets: Cell::new(false) });
         let db = block_on(Database::open(
             other.clone(),
@@ -449,10 +451,6 @@ fn a_block_that_is_gone_is_an_error_not_a_wait_for_ever() {
             OpenOptions { auto_compaction: false, ..OpenOptions::new("test") },
         ))
         .unwrap();
-        // Enough to push the first block out of the cache.
-        for n in 0..300 {
-            support::put(&db, json!({"_id": format!("n{n}"), "x": "x".repeat(40_000)})).unwrap();
-        }
         other.forgets.set(true);
         assert_eq!(support::get(&db, "a").unwrap_err().kind(), Kind::Corrupt);
         assert!(support::put(&db, json!({"_id": "a", "_rev": first})).is_err());
