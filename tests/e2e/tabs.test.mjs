@@ -216,8 +216,9 @@ test('tabs that are closed or crash in the middle lose nothing that was acknowle
   await keeper.close();
 });
 
-// A record in bare IndexedDB, written durably before anything is killed. Chromium, killed at the wrong moment, at
-// times throws away all of an origin's storage at its next start; then this one is gone too, and nothing can be
+// A record in bare IndexedDB, written durably before anything is killed. Chromium, killed while a profile is young,
+// at times deletes the whole folder of an origin's storage at its next start ("Creating DB … since it was missing" in
+// LevelDB's LOG; bare IndexedDB written beside us is gone with it); then this record is gone too, and nothing can be
 // said of what lay beside it.
 const CONTROL = (write) => new Promise((resolve, reject) => {
   const opening = indexedDB.open('control', 1);
@@ -232,41 +233,58 @@ const CONTROL = (write) => new Promise((resolve, reject) => {
   };
 });
 
-test('a browser that is killed in the middle loses nothing that was acknowledged', { timeout: 150_000 }, async (t) => {
+// Answers how often Chromium had been killed when it lost everything, undefined if it never did.
+async function killAgainAndAgain(t) {
   const userDataDir = mkdtempSync(path.join(tmpdir(), 'settee-killed-'));
   const acknowledged = [];
   let run;
+  // What is there, or undefined where Chromium has lost everything; which it may while we look.
+  const check = async (page, kills) => {
+    if (kills === 0) await page.evaluate(CONTROL, true);
+    const isThere = () => page.evaluate(CONTROL, false).catch(() => false);
+    if (!await isThere()) return undefined;
+    const got = await page.evaluate(CHECK, { name: 'power', acknowledged }).catch((error) => ({ problems: [String(error)] }));
+    if (got.problems.length && !await isThere()) return undefined;
+    assert.deepEqual(got.problems, [], `after ${kills} kills`);
+    return got;
+  };
   try {
-    for (let round = 0; round < 4; round += 1) {
+    for (let kills = 0; kills < 4; kills += 1) {
       run = await launchBrowser({ userDataDir });
       const writers = [];
       for (let tab = 0; tab < 2; tab += 1) {
         const page = await run.newPage();
         await page.exposeFunction('acknowledge', (who, what) => { acknowledged.push([who, what]); });
         await openTab(run, site.origin, { page });
-        if (!(await page.evaluate(CONTROL, round === 0))) return t.skip(`Chromium lost the origin's storage after ${round} kills`);
-        const before = await page.evaluate(CHECK, { name: 'power', acknowledged });
-        assert.deepEqual(before.problems, [], `after ${round} kills`);
+        if (!await check(page, kills)) return kills;
         writers.push(page);
       }
       const seen = acknowledged.length;
-      const writing = Promise.all(writers.map((page, tab) => page.evaluate(WRITER, { name: 'power', who: `r${round}t${tab}`, until: 100_000 }).catch(() => {})));
+      const writing = Promise.all(writers.map((page, tab) => page.evaluate(WRITER, { name: 'power', who: `r${kills}t${tab}`, until: 100_000 }).catch(() => {})));
       await waitFor(() => acknowledged.length > seen + 4, { what: 'the first acknowledged writes', interval: 1 });
       await sleep(Math.random() * 300);
       await run.kill();
       await writing;
     }
     run = await launchBrowser({ userDataDir });
-    const page = await openTab(run, site.origin);
-    if (!(await page.evaluate(CONTROL, false))) return t.skip("Chromium lost the origin's storage after 4 kills");
-    const got = await page.evaluate(CHECK, { name: 'power', acknowledged });
+    const got = await check(await openTab(run, site.origin), 4);
+    if (!got) return 4;
     t.diagnostic(`${acknowledged.length} writes acknowledged, ${got.docs} documents there, ${got.unacknowledged} of them not yet acknowledged`);
-    assert.deepEqual(got.problems, []);
     assert.ok(acknowledged.length > 20);
+    return undefined;
   } finally {
     await run?.close();
     rmSync(userDataDir, { recursive: true, force: true, maxRetries: 10 });
   }
+}
+
+test('a browser that is killed in the middle loses nothing that was acknowledged', { timeout: 300_000 }, async (t) => {
+  for (let attempt = 0; attempt < 3; attempt += 1) {
+    const kills = await killAgainAndAgain(t);
+    if (kills === undefined) return;
+    t.diagnostic(`Chromium lost all of the origin's storage after ${kills} kills; once more with a new profile`);
+  }
+  t.skip("Chromium lost the origin's storage three times");
 });
 
 test('a database deleted by one tab ends in the other, which can open a new one', { timeout: 60_000 }, async () => {
