@@ -241,6 +241,22 @@ fn attachments_are_shared_kept_and_freed() {
     );
 }
 
+/// The same bytes put once more, as another type: a replicated stub says so, and what it says counts.
+#[test]
+fn a_replicated_stub_brings_its_own_type_and_revpos() {
+    let db = memory();
+    let first =
+        json!({"_id": "a", "_attachments": {"f": {"content_type": "text/plain", "data": "aGVsbG8="}}});
+    let parent = put(&db, first).unwrap();
+    let stub = json!({"content_type": "image/png", "revpos": 2, "length": 5, "stub": true,
+        "digest": "md5-XUFAKrxLKna5cZ2REBfFkg=="});
+    let start = parent.split_once('-').unwrap().1;
+    let second = json!({"_id": "a", "_rev": "2-b", "_revisions": {"start": 2, "ids": ["b", start]},
+        "_attachments": {"f": stub}});
+    bulk(&db, json!([second]), false);
+    assert_eq!(get(&db, "a").unwrap()["_attachments"]["f"], stub);
+}
+
 #[test]
 fn local_documents_are_counted_and_not_told() {
     let db = memory();

@@ -280,7 +280,15 @@ impl EditAttachment {
         if let Some(before) = before
             && (is_known.is_none() || self.is_same_as(before))
         {
-            return Ok(before.clone());
+            // Who replicates says what it is now: the same bytes may have been put as another type.
+            let told = is_known.map(|_| self);
+            return Ok(StoredAttachment {
+                content_type: told
+                    .and_then(|told| told.content_type.clone())
+                    .unwrap_or_else(|| before.content_type.clone()),
+                revpos: told.and_then(|told| told.revpos).unwrap_or(before.revpos),
+                ..before.clone()
+            });
         }
         if let (Some(is_known), Some(digest), Some(length)) = (is_known, self.stub_digest, self.length)
             && is_known(&digest)
