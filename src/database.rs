@@ -118,11 +118,21 @@ struct State {
 }
 
 type Reply<T> = oneshot::Sender<Result<T>>;
+type Answer<T> = oneshot::Receiver<Result<T>>;
 
 enum Job {
-    Write { edits: Vec<Edit>, reply: Reply<Vec<Result<Written>>> },
-    Refresh { reply: Reply<()> },
-    Compact { step: compact::Step, reply: Reply<()> },
+    Write {
+        edits: Vec<Edit>,
+        reply: Reply<Vec<Result<Written>>>,
+    },
+    /// Answers with the last sequence number that there was then.
+    Refresh {
+        reply: Reply<u64>,
+    },
+    Compact {
+        step: compact::Step,
+        reply: Reply<()>,
+    },
 }
 
 /// What [`Database::info`] tells.
@@ -278,14 +288,25 @@ impl Database {
 
     /// Looks at the log for what others appended.
     async fn refresh(&self) -> Result<()> {
-        self.submit(|reply| Job::Refresh { reply }).await
+        self.submit(|reply| Job::Refresh { reply }).await.map(drop)
     }
 
     /// Leaves a job in the line and waits for its answer, working off the line meanwhile.
     async fn submit<T>(&self, job: impl FnOnce(Reply<T>) -> Job) -> Result<T> {
+        let mut answer = self.leave(job)?;
+        self.answer(&mut answer).await
+    }
+
+    /// Leaves a job in the line. Whoever works off the line next does it before what comes later.
+    fn leave<T>(&self, job: impl FnOnce(Reply<T>) -> Job) -> Result<Answer<T>> {
         self.inner.open()?;
         let (reply, answer) = oneshot::channel();
         self.inner.jobs.borrow_mut().push(job(reply));
+        Ok(answer)
+    }
+
+    /// Waits for a job's answer, working off the line meanwhile.
+    async fn answer<T>(&self, answer: &mut Answer<T>) -> Result<T> {
         let mut caller = Caller { inner: &self.inner, has_answer: false };
         // Calls made in the same turn come in before the first commit.
         turn().await;
@@ -408,6 +429,7 @@ impl Inner {
         }
         if !refreshes.is_empty() {
             let result = self.catch_up().await;
+            let result = result.map(|()| self.state.borrow().directory.last_seq());
             for reply in refreshes {
                 let _ = reply.send(result.clone());
             }

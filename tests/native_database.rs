@@ -310,6 +310,21 @@ fn two_tabs_see_each_others_writes_and_lose_none() {
     assert_eq!(get(&b, "x").unwrap_err().name(), "store_closed");
 }
 
+/// A tab that has not looked at the log for a while knows no better than that others committed.
+#[test]
+fn now_is_after_what_other_tabs_committed_and_before_what_is_written_next() {
+    let store = MemoryStore::new();
+    let (a, b) = (open(store.handle()), open(store.handle()));
+    put(&a, json!({"_id": "old"})).unwrap();
+    let mut feed = b.changes(options(json!({"since": "now"}))).unwrap();
+    put(&b, json!({"_id": "new"})).unwrap();
+    put(&a, json!({"_id": "newer"})).unwrap();
+    let told: Vec<serde_json::Value> =
+        serde_json::from_str(&block_on(feed.next(false)).unwrap().unwrap().json).unwrap();
+    assert_eq!(ids(&told), ["new", "newer"]);
+    assert_eq!(feed.last_seq(), 3);
+}
+
 #[test]
 fn writes_that_wait_together_share_a_commit() {
     let store = MemoryStore::new();

@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use serde_json::Value;
 
 use super::{
-    Database,
+    Answer, Database, Job,
     options::{ChangesOptions, Style},
     render::{Members, Rendered},
 };
@@ -39,6 +39,8 @@ pub struct Changes {
     /// When descending: everything from here on has been told.
     before: u64,
     left: u64,
+    /// Where "now" is, while it is still being found out.
+    now: Option<Answer<u64>>,
 }
 
 impl Filter {
@@ -56,16 +58,30 @@ impl Database {
     /// Errors: 400 `bad_request` for a `since` that is no place in this feed, or a bad selector.
     pub fn changes(&self, options: ChangesOptions) -> Result<Changes> {
         self.inner.open()?;
-        let now = self.inner.state.borrow().directory.last_seq();
+        let mut now = None;
         let since = match &options.since {
             None => 0,
-            Some(seq) if seq.0 == "now" => now,
+            Some(seq) if seq.0 == "now" => {
+                // What others committed so far is not new; what is written here from now on is.
+                if self.inner.is_stale() {
+                    now = Some(self.leave(|reply| Job::Refresh { reply })?);
+                }
+                self.last_seq()
+            }
             Some(seq) => seq_number(seq)?,
         };
         let filter = Filter::new(options.doc_ids.clone(), options.selector.as_ref())?;
         let left = options.limit.unwrap_or(u64::MAX);
         // CouchDB takes a limit of 0 for 1.
-        Ok(Changes { database: self.clone(), filter, since, before: u64::MAX, left: left.max(1), options })
+        Ok(Changes {
+            database: self.clone(),
+            filter,
+            since,
+            before: u64::MAX,
+            left: left.max(1),
+            options,
+            now,
+        })
     }
 
     /// The entries among these that a filter lets pass.
@@ -120,6 +136,10 @@ impl Changes {
     /// The next entries: a JSON array, never empty. `None` after the last; with `wait`, only when the
     /// limit is reached or the database was closed.
     pub async fn next(&mut self, wait: bool) -> Result<Option<Rendered>> {
+        if let Some(now) = &mut self.now {
+            self.since = self.database.answer(now).await?;
+            self.now = None;
+        }
         loop {
             if self.left == 0 {
                 return Ok(None);
