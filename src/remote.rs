@@ -24,12 +24,16 @@ use crate::{
 mod docs;
 mod http;
 mod multipart;
+mod origin;
 mod read;
+mod slots;
 mod transport;
 mod url;
 mod write;
 
 use http::Http;
+pub use origin::{Channel, Look, Moves, Origin};
+pub use slots::{CONNECTIONS, Claim, Permit, Slots};
 pub use transport::{Request, Response, Transport};
 use url::Location;
 

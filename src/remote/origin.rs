@@ -1,0 +1,257 @@
+//! What all databases of one server share while they wait for changes.
+//!
+//! Few channels each have a waiting request of their own. More than there are connections for would keep
+//! everything else waiting, so then one request stands for all, if the server tells this user which of its
+//! databases moved ([`Moves`]); otherwise the channels are asked in turn, the visible and the busy ones
+//! more often.
+
+use std::{
+    cell::{Cell, RefCell},
+    rc::{Rc, Weak},
+};
+
+use futures::{
+    FutureExt,
+    channel::oneshot,
+    future::{Either, LocalBoxFuture, Shared, pending, select},
+};
+use serde_json::Value;
+
+use super::slots::{Claim, Slots};
+use crate::{error::Pending, platform::Platform};
+
+/// Between two questions about one of many channels, times their number: fifty are each asked every four
+/// and a half seconds, eleven questions a second in all, however many they are.
+const TURN_MS: f64 = 90.0;
+
+/// No channel is asked more often than this.
+const SHORTEST_TURN_MS: f64 = 1_000.0;
+
+/// How long a channel counts as busy after a change.
+const BUSY_MS: f64 = 20_000.0;
+
+/// A server that does not tell which databases moved is asked for it again after this time.
+const MOVES_AGAIN_MS: f64 = 600_000.0;
+
+/// The same where it does and the line broke.
+const MOVES_BROKEN_MS: f64 = 5_000.0;
+
+/// A channel of which nothing was told for so long is asked all the same: a server may forget to tell.
+const UNTOLD_MS: f64 = 600_000.0;
+
+/// Port: which databases moved, from a feed that stands for all of them. CouchDB's `_db_updates`, where
+/// the user may read it.
+pub trait Moves {
+    /// Where that feed ends now.
+    ///
+    /// Errors: any, where there is none or this user may not read it.
+    fn now(&self) -> Pending<'_, Value>;
+
+    /// The names of those that moved after `since`, and where to go on. Waits until one does.
+    fn after<'a>(&'a self, since: &'a Value) -> Pending<'a, (Vec<String>, Value)>;
+}
+
+/// How a channel is to look for changes.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Look {
+    /// By a waiting request of its own.
+    Wait,
+    /// By asking now, without waiting.
+    Ask,
+    /// Not at all: the time is over and it did not move.
+    Rest,
+}
+
+/// One server, for one user. See the module's page.
+pub struct Origin {
+    slots: Rc<Slots>,
+    platform: Rc<dyn Platform>,
+    channels: RefCell<Vec<Weak<Channel>>>,
+    moves: Option<Rc<dyn Moves>>,
+    /// Whether the feed of moves runs, so that who was not told has not moved.
+    is_told: Cell<bool>,
+    /// When to try that feed, at the earliest.
+    moves_at_ms: Cell<f64>,
+    telling: RefCell<Option<Shared<LocalBoxFuture<'static, ()>>>>,
+}
+
+/// One database's part of an [`Origin`].
+pub struct Channel {
+    origin: Rc<Origin>,
+    name: String,
+    is_visible: Cell<bool>,
+    /// Whether it ever waited for changes. One that does not is no channel to care for.
+    is_live: Cell<bool>,
+    /// It may have changed since it was asked.
+    is_due: Cell<bool>,
+    asked_ms: Cell<f64>,
+    moved_ms: Cell<f64>,
+    bell: RefCell<Option<oneshot::Sender<()>>>,
+}
+
+impl Origin {
+    /// A server whose connections are `slots`. `moves` where it may tell which databases moved.
+    pub fn new(slots: Rc<Slots>, platform: Rc<dyn Platform>, moves: Option<Rc<dyn Moves>>) -> Rc<Self> {
+        Rc::new(Self {
+            slots,
+            platform,
+            channels: RefCell::default(),
+            moves,
+            is_told: Cell::new(false),
+            moves_at_ms: Cell::new(f64::MIN),
+            telling: RefCell::default(),
+        })
+    }
+
+    /// The database of this name, as the server spells it in its feed of moves.
+    pub fn channel(self: &Rc<Self>, name: &str) -> Rc<Channel> {
+        let channel = Rc::new(Channel {
+            origin: self.clone(),
+            name: name.to_owned(),
+            is_visible: Cell::new(false),
+            is_live: Cell::new(false),
+            is_due: Cell::new(true),
+            asked_ms: Cell::new(f64::MIN),
+            moved_ms: Cell::new(f64::MIN),
+            bell: RefCell::default(),
+        });
+        self.channels.borrow_mut().push(Rc::downgrade(&channel));
+        channel
+    }
+
+    fn live(&self) -> Vec<Rc<Channel>> {
+        let mut channels = self.channels.borrow_mut();
+        channels.retain(|channel| channel.strong_count() > 0);
+        channels.iter().filter_map(Weak::upgrade).filter(|channel| channel.is_live.get()).collect()
+    }
+
+    /// Resolves never, but keeps the feed of moves going, if there is one, as long as somebody polls it.
+    fn telling(self: &Rc<Self>) -> LocalBoxFuture<'static, ()> {
+        let Some(moves) = self.moves.clone() else { return pending().boxed_local() };
+        let mut telling = self.telling.borrow_mut();
+        if telling.is_none() && self.platform.now_ms() < self.moves_at_ms.get() {
+            return pending().boxed_local();
+        }
+        let shared = telling.get_or_insert_with(|| {
+            tell(Rc::downgrade(self), self.platform.clone(), moves).boxed_local().shared()
+        });
+        // One that has ended must not end who waits beside it.
+        shared.clone().then(|()| pending()).boxed_local()
+    }
+
+    fn moved(&self, names: &[String]) {
+        for channel in self.live() {
+            if names.contains(&channel.name) {
+                channel.moved();
+            }
+        }
+    }
+}
+
+/// Listens for moves until the origin is gone or the feed fails.
+async fn tell(origin: Weak<Origin>, platform: Rc<dyn Platform>, moves: Rc<dyn Moves>) {
+    let mut again_ms = MOVES_AGAIN_MS;
+    if let Ok(mut since) = moves.now().await {
+        again_ms = MOVES_BROKEN_MS;
+        // What moved before the feed began is found by asking everybody once.
+        let Some(now) = origin.upgrade() else { return };
+        now.is_told.set(true);
+        now.live().iter().for_each(|channel| channel.moved());
+        drop(now);
+        while let Ok((names, next)) = moves.after(&since).await {
+            let Some(now) = origin.upgrade() else { return };
+            now.moved(&names);
+            since = next;
+        }
+    }
+    let Some(origin) = origin.upgrade() else { return };
+    origin.is_told.set(false);
+    origin.moves_at_ms.set(platform.now_ms() + again_ms);
+    origin.telling.take();
+    // They waited to be told.
+    origin.live().iter().for_each(|channel| channel.moved());
+}
+
+impl Channel {
+    /// The user looks at this one, or no longer does.
+    pub fn set_visible(&self, is_visible: bool) {
+        if self.is_visible.replace(is_visible) != is_visible {
+            self.moved();
+        }
+    }
+
+    /// How its requests ask for a connection.
+    pub fn claim(&self, is_line: bool) -> Claim {
+        Claim { is_visible: self.is_visible.get(), is_line }
+    }
+
+    /// A connection for one request.
+    pub fn slots(&self) -> &Rc<Slots> {
+        &self.origin.slots
+    }
+
+    /// It had changes when it was asked, so that more may follow soon.
+    pub fn had_changes(&self) {
+        self.moved_ms.set(self.origin.platform.now_ms());
+    }
+
+    /// It may have moved: whoever waits looks at once.
+    fn moved(&self) {
+        self.is_due.set(true);
+        if let Some(bell) = self.bell.take() {
+            // Nobody may wait just now; then the next one looks.
+            let _ = bell.send(());
+        }
+    }
+
+    /// Tells how to look for changes when it is time to, after `wait_ms` at the latest. A future that is
+    /// dropped leaves the channel due: whoever drops it has been woken, and wants to know now.
+    pub async fn look(&self, wait_ms: u32) -> Look {
+        let origin = &self.origin;
+        self.is_live.set(true);
+        let until_ms = origin.platform.now_ms() + f64::from(wait_ms);
+        loop {
+            let others = origin.live();
+            if others.len() <= origin.slots.lines() {
+                return Look::Wait;
+            }
+            let now_ms = origin.platform.now_ms();
+            if self.is_due.take() {
+                self.asked_ms.set(now_ms);
+                return Look::Ask;
+            }
+            // In case this future is dropped.
+            self.is_due.set(true);
+            let is_told = origin.is_told.get();
+            let next_ms =
+                if is_told { until_ms } else { self.asked_ms.get() + self.turn_ms(others.len(), now_ms) };
+            drop(others);
+            let (bell, rung) = oneshot::channel();
+            *self.bell.borrow_mut() = Some(bell);
+            let pause = origin.platform.sleep((next_ms - now_ms).clamp(0.0, f64::from(wait_ms)) as u32);
+            let woken = select(rung, select(pause, origin.telling())).await;
+            let is_rested = matches!(woken, Either::Right(_)) && is_told;
+            if is_rested && origin.platform.now_ms() - self.asked_ms.get() < UNTOLD_MS {
+                self.is_due.set(false);
+                return Look::Rest;
+            }
+        }
+    }
+
+    fn turn_ms(&self, channels: usize, now_ms: f64) -> f64 {
+        let turn = (TURN_MS * channels as f64).max(SHORTEST_TURN_MS);
+        let is_busy = now_ms - self.moved_ms.get() < BUSY_MS;
+        if self.is_visible.get() || is_busy { (turn / 3.0).max(SHORTEST_TURN_MS) } else { turn }
+    }
+}
+
+impl Drop for Channel {
+    fn drop(&mut self) {
+        // Nobody is left to listen for.
+        if self.origin.live().is_empty() {
+            let telling = self.origin.telling.take();
+            self.origin.is_told.set(false);
+            drop(telling);
+        }
+    }
+}
