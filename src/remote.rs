@@ -8,12 +8,12 @@
 use std::{cell::Cell, collections::BTreeMap, fmt, rc::Rc};
 
 use futures::FutureExt;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 use serde_json::Value;
 
 use crate::{
     error::{Kind, Pending, Result},
-    model::{Content, Rev, Seq, base64},
+    model::{Content, Rev, Seq},
     peer::{
         ChangesPage, ChangesQuery, Fetched, LocalDoc, MissingRevs, Peer, PeerInfo, ReplicatedAttachment,
         ReplicatedDoc,
@@ -21,6 +21,7 @@ use crate::{
     platform::Platform,
 };
 
+mod auth;
 mod docs;
 mod http;
 mod multipart;
@@ -30,6 +31,8 @@ mod transport;
 mod url;
 mod write;
 
+use auth::Auth;
+pub use auth::{Credentials, Login, Reason, Tokens, no_token};
 use http::Http;
 pub use transport::{Answer, Body, Request, Response, Transport};
 use url::Location;
@@ -46,9 +49,13 @@ pub const CONNECTION_TIMEOUT_MS: u32 = 60_000;
 #[serde(default, deny_unknown_fields)]
 pub struct RemoteOptions {
     /// Headers of the caller's; one named `Authorization` takes the place of name and password.
+    #[serde(deserialize_with = "quietly")]
     pub headers: BTreeMap<String, String>,
     /// Name and password; they go before those in the URL.
     pub auth: Option<Login>,
+    /// Bearer tokens; they go before name and password.
+    #[serde(skip)]
+    pub tokens: Option<Rc<dyn Tokens>>,
     /// How often the server keeps a waiting line alive, in milliseconds; [`HEARTBEAT_MS`] if this is no
     /// number. CouchDB's `true` means a default too, and a line that nobody keeps alive dies silently.
     pub heartbeat: Option<Value>,
@@ -65,14 +72,10 @@ impl fmt::Debug for RemoteOptions {
     }
 }
 
-/// A name and password.
-#[derive(Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Login {
-    /// The name.
-    pub username: String,
-    /// The password.
-    pub password: String,
+/// Reads what may hold secrets: the error does not repeat it.
+fn quietly<'de, D: Deserializer<'de>, T: DeserializeOwned>(deserializer: D) -> Result<T, D::Error> {
+    let value = Value::deserialize(deserializer)?;
+    serde_json::from_value(value).map_err(|_| serde::de::Error::custom("headers are an object of texts"))
 }
 
 /// One end of a replication: a database on a server.
@@ -96,15 +99,11 @@ impl RemoteDatabase {
         options: RemoteOptions,
     ) -> Result<Self> {
         let Location { url, login } = Location::parse(url)?;
-        let mut headers: Vec<(String, String)> = options.headers.into_iter().collect();
-        let login = options.auth.or(login);
-        let has_login = headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("authorization"));
-        if let Some(Login { username, password }) = login
-            && !has_login
-        {
-            let value = format!("Basic {}", base64(format!("{username}:{password}").as_bytes()));
-            headers.push(("Authorization".to_owned(), value));
-        }
+        let login = options.auth.or(login).map(Credentials::Login);
+        let auth = Auth::new(
+            options.headers.into_iter().collect(),
+            options.tokens.map(Credentials::Tokens).or(login),
+        );
         let heartbeat_ms = options.heartbeat.as_ref().and_then(Value::as_u64);
         let heartbeat_ms = heartbeat_ms.and_then(|ms| u32::try_from(ms).ok()).unwrap_or(HEARTBEAT_MS);
         Ok(Self {
@@ -112,13 +111,19 @@ impl RemoteDatabase {
                 transport,
                 platform,
                 url,
-                headers,
+                auth,
                 timeout_ms: options.connection_timeout.unwrap_or(CONNECTION_TIMEOUT_MS),
             },
             heartbeat_ms,
             lacks_bulk_get: Cell::new(false),
             lacks_multipart: Cell::new(false),
         })
+    }
+
+    /// Goes on with another login, from the next request on; a session or token is got when it is
+    /// needed. For after a 401 ([`Error::needs_login`](crate::error::Error::needs_login)).
+    pub fn log_in(&self, credentials: Credentials) {
+        self.http.auth.log_in(credentials);
     }
 
     /// Where it is, without name and password.

@@ -76,8 +76,11 @@ fn one_that_is_slow_is_not() {
 fn what_is_large_has_longer() {
     let clock = Clock::new();
     let server = FakeServer::new(&clock, |request, _| {
-        let text = if request.method == "PUT" { r#"{"ok":true}"#.to_owned() } else { "x".repeat(800_000) };
-        Reply { before: vec![Step::Wait(200_000)], ..reply(200, &text) }
+        let slow = Step::Wait(200_000);
+        if request.method == "PUT" {
+            return Reply { before: vec![slow], ..reply(201, r#"{"ok":true}"#) };
+        }
+        Reply::steps(200, vec![slow, send(&"x".repeat(800_000))])
     });
     let content = Content::from(vec![b'x'; 800_000]);
     let attachment = ReplicatedAttachment {

@@ -2,13 +2,17 @@
 
 use std::rc::Rc;
 
-use futures::future::{Either, select};
+use futures::{
+    FutureExt,
+    future::{Either, LocalBoxFuture, select},
+};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 
 use super::{
+    auth::{Auth, Reason},
     retry_after::retry_after_ms,
-    transport::{Answer, Request, Response, Transport},
+    transport::{Answer, Request, Transport},
 };
 use crate::{
     error::{Error, Kind, Pending, Result},
@@ -24,17 +28,16 @@ pub struct Http {
     pub platform: Rc<dyn Platform>,
     /// The database's URL, without a slash at the end.
     pub url: String,
-    /// Sent with every request.
-    pub headers: Vec<(String, String)>,
+    pub auth: Auth,
     /// How long a server may say nothing at all.
     pub timeout_ms: u32,
 }
 
 impl Http {
     /// One exchange under the database's URL, JSON both ways; the answer's text.
-    pub async fn json(&self, method: &'static str, path: &str, body: Option<String>) -> Result<String> {
+    pub fn json(&self, method: &'static str, path: &str, body: Option<String>) -> Pending<'_, String> {
         let body = body.map(|body| ("application/json", vec![Content::from(body.into_bytes())]));
-        self.text(self.request(method, path, body), Some(self.timeout_ms)).await
+        self.text(self.request(method, path, body), Some(self.timeout_ms))
     }
 
     /// What asks for JSON under the database's URL.
@@ -51,41 +54,54 @@ impl Http {
     }
 
     /// One exchange that succeeded; the answer's text. Silence is a `timeout` after `limit_ms`.
-    pub async fn text(&self, request: Request, limit_ms: Option<u32>) -> Result<String> {
-        let answer = self.open(request, limit_ms).await?;
-        self.text_of(answer, limit_ms).await
+    pub fn text(&self, request: Request, limit_ms: Option<u32>) -> Pending<'_, String> {
+        async move {
+            let answer = self.open(request, limit_ms).await?;
+            self.text_of(answer, limit_ms).await
+        }
+        .boxed_local()
     }
 
     /// The start of an answer that succeeded: any status of 200 to 299.
     ///
     /// Errors: `timeout` if it does not come within `limit_ms` and what the request's body takes: nobody
     /// tells how much of that has been sent.
-    pub async fn open(&self, request: Request, limit_ms: Option<u32>) -> Result<Answer> {
-        let answer = self.exchange(request, limit_ms).await?;
-        if (200..300).contains(&answer.status) { Ok(answer) } else { Err(self.failure(answer).await) }
+    pub fn open(&self, request: Request, limit_ms: Option<u32>) -> Pending<'_, Answer> {
+        self.admitted(request, limit_ms).boxed_local()
     }
 
-    /// See [`Http::open`]; any status.
-    async fn exchange(&self, mut request: Request, limit_ms: Option<u32>) -> Result<Answer> {
-        request.headers.extend_from_slice(&self.headers);
+    async fn admitted(&self, request: Request, limit_ms: Option<u32>) -> Result<Answer> {
+        let mut was_renewed = false;
+        loop {
+            let mut signed = request.clone();
+            let attempt = self.sign(&mut signed.headers).await?;
+            let answer = self.exchange(signed, limit_ms).await?;
+            self.auth.note(&answer.headers, self.platform.now_ms());
+            if (200..300).contains(&answer.status) {
+                return Ok(answer);
+            }
+            let error = self.failure(answer).await;
+            if !error.needs_login() || was_renewed || !self.renew(attempt, Reason::Rejected).await? {
+                return Err(error);
+            }
+            was_renewed = true;
+        }
+    }
+
+    /// See [`Http::open`]; any status, and as it stands.
+    pub fn exchange(&self, request: Request, limit_ms: Option<u32>) -> Pending<'_, Answer> {
         let sent = request.body.iter().map(Content::size_bytes).sum();
         let limit_ms = limit_ms.map(|ms| ms.saturating_add(slowest_ms(sent)));
-        self.within(limit_ms, self.transport.open(request)).await
+        self.within(limit_ms, self.transport.open(request)).boxed_local()
     }
 
     /// A content of about `size` bytes, whole, and left outside our memory if the platform can.
     pub async fn download(&self, path: &str, size: u64) -> Result<Content> {
         let mut request = self.request("GET", path, None);
         request.headers = vec![("Accept".to_owned(), "*/*".to_owned())];
-        request.headers.extend_from_slice(&self.headers);
         request.keep_external = true;
-        let limit_ms = self.timeout_ms.saturating_add(slowest_ms(size));
-        let Response { status, headers, body } =
-            self.within(Some(limit_ms), self.transport.send(request)).await?;
-        if (200..300).contains(&status) {
-            return Ok(body);
-        }
-        Err(self.failed(status, &headers, body.bytes().await.unwrap_or_else(|_| [].into()).as_ref()))
+        let mut answer = self.open(request, Some(self.timeout_ms)).await?;
+        self.within(Some(self.timeout_ms.saturating_add(slowest_ms(size))), answer.body.whole()).await
     }
 
     /// What comes in time.
@@ -101,25 +117,28 @@ impl Http {
     }
 
     /// The whole body as text: an answer that is no UTF-8 broke off or never was CouchDB's.
-    async fn text_of(&self, mut answer: Answer, limit_ms: Option<u32>) -> Result<String> {
-        let mut text = Vec::new();
-        while let Some(piece) = self.within(limit_ms, answer.body.next()).await? {
-            text.extend_from_slice(&piece.bytes().await?);
+    pub fn text_of(&self, mut answer: Answer, limit_ms: Option<u32>) -> Pending<'_, String> {
+        async move {
+            let mut text = Vec::new();
+            while let Some(piece) = self.within(limit_ms, answer.body.next()).await? {
+                text.extend_from_slice(&piece.bytes().await?);
+            }
+            String::from_utf8(text).map_err(|_| garbled(""))
         }
-        String::from_utf8(text).map_err(|_| garbled(""))
+        .boxed_local()
     }
 
     /// The error that an answer stands for: its own words where it is CouchDB's, a sentence otherwise.
-    async fn failure(&self, mut answer: Answer) -> Error {
-        let (status, headers) = (answer.status, std::mem::take(&mut answer.headers));
-        let text = self.text_of(answer, Some(self.timeout_ms)).await.unwrap_or_default();
-        self.failed(status, &headers, text.as_bytes())
-    }
-
-    fn failed(&self, status: u16, headers: &[(String, String)], body: &[u8]) -> Error {
-        let retry_after = headers.iter().find(|(name, _)| name == "retry-after");
-        let retry_after = retry_after.and_then(|(_, value)| retry_after_ms(value, self.platform.now_ms()));
-        failure_of(status, body).with_retry_after_ms(retry_after)
+    pub fn failure(&self, mut answer: Answer) -> LocalBoxFuture<'_, Error> {
+        async move {
+            let (status, headers) = (answer.status, std::mem::take(&mut answer.headers));
+            let text = self.text_of(answer, Some(self.timeout_ms)).await.unwrap_or_default();
+            let retry_after = headers.iter().find(|(name, _)| name == "retry-after");
+            let retry_after =
+                retry_after.and_then(|(_, value)| retry_after_ms(value, self.platform.now_ms()));
+            failure_of(status, &text).with_retry_after_ms(retry_after)
+        }
+        .boxed_local()
     }
 }
 
@@ -143,9 +162,9 @@ pub fn garbled(text: &str) -> Error {
     Error::new(Kind::Network, reason)
 }
 
-/// The error of a status and a body.
-pub fn failure_of(status: u16, body: &[u8]) -> Error {
-    match serde_json::from_slice::<Refusal>(body) {
+/// The error of a status and an answer's text.
+pub fn failure_of(status: u16, text: &str) -> Error {
+    match serde_json::from_str::<Refusal>(text) {
         Ok(refusal) if !refusal.error.is_empty() => {
             let reason = refusal.reason_text();
             // PouchDB's server answers 500 for what CouchDB answers 400; trying again does not help.

@@ -54,6 +54,18 @@ pub trait Body {
     ///
     /// Errors: as [`Transport::send`], and nothing follows one.
     fn next(&mut self) -> Pending<'_, Option<Content>>;
+
+    /// All of it as one content, in place of [`Body::next`].
+    fn whole(&mut self) -> Pending<'_, Content> {
+        async move {
+            let mut bytes = Vec::new();
+            while let Some(piece) = self.next().await? {
+                bytes.extend_from_slice(&piece.bytes().await?);
+            }
+            Ok(bytes.into())
+        }
+        .boxed_local()
+    }
 }
 
 /// Sends requests. Knows HTTP and nothing of CouchDB.

@@ -253,5 +253,5 @@ fn put_outcome(text: &str) -> Result<()> {
         };
     }
     let answer: Value = http::parse(text)?;
-    if answer.get("error").is_some() { Err(failure_of(500, text.as_bytes())) } else { Ok(()) }
+    if answer.get("error").is_some() { Err(failure_of(500, text)) } else { Ok(()) }
 }

@@ -69,7 +69,7 @@ impl FetchTransport {
         Ok(FetchBody {
             exchange,
             response,
-            reader: None,
+            reader: JsValue::UNDEFINED,
             reading: None,
             keep_external: request.keep_external,
         })
@@ -78,16 +78,12 @@ impl FetchTransport {
     async fn exchange(&self, request: Request) -> Result<Response> {
         let body = self.start(&request).await?;
         let (status, headers) = (status_of(&body.response)?, headers_of(&body.response));
-        Ok(Response { status, headers, body: body.whole().await? })
+        Ok(Response { status, headers, body: body.all().await? })
     }
 
     async fn begin(&self, request: Request) -> Result<Answer> {
-        let mut body = self.start(&request).await?;
+        let body = self.start(&request).await?;
         let (status, headers) = (status_of(&body.response)?, headers_of(&body.response));
-        let stream = Reflect::get(&body.response, &"body".into()).unwrap_or_default();
-        if Reflect::has(&stream, &"getReader".into()) == Ok(true) {
-            body.reader = Some(call(&stream, "getReader").map_err(|error| failed(&error))?);
-        }
         Ok(Answer { status, headers, body: Box::new(body) })
     }
 }
@@ -124,15 +120,15 @@ impl Drop for Exchange {
 struct FetchBody {
     exchange: Exchange,
     response: JsValue,
-    /// A `ReadableStreamDefaultReader`, if the response has a stream.
-    reader: Option<JsValue>,
+    /// A `ReadableStreamDefaultReader` once a piece was asked for.
+    reader: JsValue,
     /// A piece that somebody began to wait for.
     reading: Option<JsFuture>,
     keep_external: bool,
 }
 
 impl FetchBody {
-    async fn whole(&self) -> Result<Content> {
+    async fn all(&self) -> Result<Content> {
         let content = if self.keep_external {
             let blob = body_of(&self.response, "blob").await?;
             Content::External(Rc::new(BlobContent::new(blob.unchecked_into::<Blob>())))
@@ -147,9 +143,15 @@ impl FetchBody {
         if self.exchange.ended.get() {
             return Ok(None);
         }
-        let Some(reader) = &self.reader else { return self.whole().await.map(Some) };
+        if self.reader.is_undefined() {
+            let stream = Reflect::get(&self.response, &"body".into()).unwrap_or_default();
+            if Reflect::has(&stream, &"getReader".into()) != Ok(true) {
+                return self.all().await.map(Some);
+            }
+            self.reader = call(&stream, "getReader").map_err(|error| failed(&error))?;
+        }
         if self.reading.is_none() {
-            let promise = call(reader, "read").map_err(|error| failed(&error))?;
+            let promise = call(&self.reader, "read").map_err(|error| failed(&error))?;
             self.reading = Some(JsFuture::from(Promise::resolve(&promise)));
         }
         let Some(reading) = &mut self.reading else { return Ok(None) };
@@ -173,6 +175,11 @@ impl FetchBody {
 impl Body for FetchBody {
     fn next(&mut self) -> Pending<'_, Option<Content>> {
         self.piece().boxed_local()
+    }
+
+    /// The browser keeps it as it likes: a blob of its own may lie on disk.
+    fn whole(&mut self) -> Pending<'_, Content> {
+        self.all().boxed_local()
     }
 }
 
