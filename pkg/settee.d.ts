@@ -373,6 +373,8 @@ export interface ReplicateOptions {
   heartbeat?: number | boolean;
   /** How long a line waits before it asks again, in ms. */
   timeout?: number;
+  /** How long a server may say nothing before a request fails with `timeout`, in ms. Default 60,000. */
+  connection_timeout?: number;
   /** Where checkpoints are kept. Default: on both sides. */
   checkpoint?: boolean | 'source' | 'target';
   /** While catching up, a checkpoint at most so often, in ms. */
@@ -383,8 +385,17 @@ export interface ReplicateOptions {
   back_off_function?: (lastMs: number) => number;
   /** Sent with every request. */
   headers?: { [name: string]: string };
-  /** The login, in place of one in the URL. */
-  auth?: { username: string; password: string };
+  /**
+   * The login, in place of one in the URL. `basic` (default) sends it with every request; `session` logs in at
+   * `_session` once, and again before the session ends or when the server has forgotten it.
+   */
+  auth?: { username: string; password: string; type?: 'basic' | 'session' };
+  /**
+   * Gives a bearer token, in place of `auth`. Asked once for all requests that wait for it: at first, shortly
+   * before a JWT ends, and once after a 401. Throwing anything but `fetch`'s `TypeError` means that nobody can
+   * log in now, as a 401 does.
+   */
+  getToken?: (asked: { reason: 'first' | 'expired' | 'rejected' }) => string | Promise<string>;
   /** In place of the platform's. */
   fetch?: typeof fetch;
   /** Stops it, as `cancel()` does. */

@@ -8,12 +8,12 @@
 use std::{cell::Cell, collections::BTreeMap, fmt, rc::Rc};
 
 use futures::FutureExt;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 use serde_json::Value;
 
 use crate::{
     error::{Kind, Pending, Result},
-    model::{Content, Rev, Seq, base64},
+    model::{Content, Rev, Seq},
     peer::{
         ChangesPage, ChangesQuery, Fetched, LocalDoc, MissingRevs, Peer, PeerInfo, ReplicatedAttachment,
         ReplicatedDoc,
@@ -21,37 +21,52 @@ use crate::{
     platform::Platform,
 };
 
+mod auth;
 mod docs;
 mod http;
 mod multipart;
 mod origin;
 mod read;
+mod retry_after;
 mod slots;
 mod transport;
 mod url;
 mod write;
 
+use auth::Auth;
+pub use auth::{Credentials, Login, Reason, Tokens, no_token};
 use http::Http;
 pub use origin::{Channel, Look, Moves, Origin};
 pub use slots::{CONNECTIONS, Claim, Permit, Slots};
-pub use transport::{Request, Response, Transport};
+pub use transport::{Answer, Body, Request, Response, Transport};
 use url::Location;
 
 /// How often a server is asked to keep a waiting line alive: PouchDB's default. Proxies cut lines that
 /// are silent for half a minute and more.
 pub const HEARTBEAT_MS: u32 = 10_000;
 
+/// How long a server may say nothing: CouchDB's replicator allows 30 s; a phone's network may sleep longer.
+pub const CONNECTION_TIMEOUT_MS: u32 = 60_000;
+
 /// What to send along with every request.
 #[derive(Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RemoteOptions {
     /// Headers of the caller's; one named `Authorization` takes the place of name and password.
+    #[serde(deserialize_with = "quietly")]
     pub headers: BTreeMap<String, String>,
     /// Name and password; they go before those in the URL.
     pub auth: Option<Login>,
+    /// Bearer tokens; they go before name and password.
+    #[serde(skip)]
+    pub tokens: Option<Rc<dyn Tokens>>,
     /// How often the server keeps a waiting line alive, in milliseconds; [`HEARTBEAT_MS`] if this is no
     /// number. CouchDB's `true` means a default too, and a line that nobody keeps alive dies silently.
     pub heartbeat: Option<Value>,
+    /// How long a server may say nothing before a request is given up with `timeout`, in milliseconds;
+    /// [`CONNECTION_TIMEOUT_MS`] if absent. A body that is sent adds what a slow line takes for it; a
+    /// line that waits for changes has its heartbeats instead.
+    pub connection_timeout: Option<u32>,
 }
 
 /// Shows no secrets: headers may be some.
@@ -61,20 +76,15 @@ impl fmt::Debug for RemoteOptions {
     }
 }
 
-/// A name and password.
-#[derive(Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Login {
-    /// The name.
-    pub username: String,
-    /// The password.
-    pub password: String,
+/// Reads what may hold secrets: the error does not repeat it.
+fn quietly<'de, D: Deserializer<'de>, T: DeserializeOwned>(deserializer: D) -> Result<T, D::Error> {
+    let value = Value::deserialize(deserializer)?;
+    serde_json::from_value(value).map_err(|_| serde::de::Error::custom("headers are an object of texts"))
 }
 
 /// One end of a replication: a database on a server.
 pub struct RemoteDatabase {
     http: Http,
-    platform: Rc<dyn Platform>,
     heartbeat_ms: u32,
     /// The server has no `_bulk_get`: revisions are fetched document by document.
     lacks_bulk_get: Cell<bool>,
@@ -93,24 +103,31 @@ impl RemoteDatabase {
         options: RemoteOptions,
     ) -> Result<Self> {
         let Location { url, login } = Location::parse(url)?;
-        let mut headers: Vec<(String, String)> = options.headers.into_iter().collect();
-        let login = options.auth.or(login);
-        let has_login = headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("authorization"));
-        if let Some(Login { username, password }) = login
-            && !has_login
-        {
-            let value = format!("Basic {}", base64(format!("{username}:{password}").as_bytes()));
-            headers.push(("Authorization".to_owned(), value));
-        }
+        let login = options.auth.or(login).map(Credentials::Login);
+        let auth = Auth::new(
+            options.headers.into_iter().collect(),
+            options.tokens.map(Credentials::Tokens).or(login),
+        );
         let heartbeat_ms = options.heartbeat.as_ref().and_then(Value::as_u64);
         let heartbeat_ms = heartbeat_ms.and_then(|ms| u32::try_from(ms).ok()).unwrap_or(HEARTBEAT_MS);
         Ok(Self {
-            http: Http { transport, url, headers },
-            platform,
+            http: Http {
+                transport,
+                platform,
+                url,
+                auth,
+                timeout_ms: options.connection_timeout.unwrap_or(CONNECTION_TIMEOUT_MS),
+            },
             heartbeat_ms,
             lacks_bulk_get: Cell::new(false),
             lacks_multipart: Cell::new(false),
         })
+    }
+
+    /// Goes on with another login, from the next request on; a session or token is got when it is
+    /// needed. For after a 401 ([`Error::needs_login`](crate::error::Error::needs_login)).
+    pub fn log_in(&self, credentials: Credentials) {
+        self.http.auth.log_in(credentials);
     }
 
     /// Where it is, without name and password.

@@ -1,9 +1,10 @@
-//! The adapters of the four ports over what a browser offers, and nothing else. wasm32 only.
+//! The adapters of the ports over what a browser offers, and nothing else. wasm32 only.
 //!
 //! | port | adapter | over |
 //! |---|---|---|
 //! | [`Store`](crate::store::Store) | [`IndexedDbStore`] | IndexedDB and `BroadcastChannel` |
 //! | [`Transport`](crate::remote::Transport) | [`FetchTransport`] | `fetch` |
+//! | [`Tokens`](crate::remote::Tokens) | [`TokenFunction`] | a page's `getToken` |
 //! | [`Platform`](crate::platform::Platform) | [`WebPlatform`] | `Date`, `crypto`, timers |
 //! | [`External`](crate::model::External) | [`BlobContent`] | `Blob`, `Uint8Array` |
 //!
@@ -19,6 +20,7 @@ mod indexeddb;
 mod platform;
 mod requests;
 mod thrown;
+mod tokens;
 mod transaction;
 mod wake;
 
@@ -26,4 +28,5 @@ pub use blob::{BlobContent, content_from_js, content_to_blob, content_to_uint8ar
 pub use fetch::FetchTransport;
 pub use indexeddb::IndexedDbStore;
 pub use platform::WebPlatform;
+pub use tokens::TokenFunction;
 pub use wake::{WakeGuard, on_wake};

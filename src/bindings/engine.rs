@@ -240,7 +240,7 @@ impl Engine {
     /// One end of a replication.
     #[wasm_bindgen(js_name = peer)]
     pub fn peer(&self) -> PeerHandle {
-        PeerHandle(Rc::new(self.database.clone()))
+        PeerHandle::local(Rc::new(self.database.clone()))
     }
 
     /// False once it was closed, or destroyed, be it in another tab.

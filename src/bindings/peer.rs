@@ -9,30 +9,65 @@ use super::{convert::options, failure};
 use crate::{
     error::Result,
     peer::Peer,
-    remote::RemoteDatabase,
-    web::{FetchTransport, WebPlatform},
+    remote::{Credentials, RemoteDatabase, RemoteOptions},
+    web::{FetchTransport, TokenFunction, WebPlatform},
 };
 
 /// A database here or on a server.
 #[wasm_bindgen(js_name = Peer)]
-pub struct PeerHandle(pub(super) Rc<dyn Peer>);
+pub struct PeerHandle {
+    pub(super) peer: Rc<dyn Peer>,
+    /// The same, if it is on a server.
+    remote: Option<Rc<RemoteDatabase>>,
+}
+
+impl PeerHandle {
+    pub(super) fn local(peer: Rc<dyn Peer>) -> Self {
+        Self { peer, remote: None }
+    }
+}
 
 #[wasm_bindgen(js_class = Peer)]
 impl PeerHandle {
     /// The database at a URL, which may carry a name and password; they are sent as a header and shown
-    /// nowhere. `fetch` in place of the platform's.
+    /// nowhere. `fetch` in place of the platform's; `get_token({ reason })` gives bearer tokens.
     #[wasm_bindgen(js_name = remote)]
     pub fn remote(
         url: String,
         given: JsValue,
         fetch: Option<Function>,
+        get_token: Option<Function>,
     ) -> std::result::Result<PeerHandle, JsValue> {
-        open(&url, given, fetch).map_err(|error| failure::to_js(&error))
+        open(&url, given, fetch, get_token).map_err(|error| failure::to_js(&error))
+    }
+
+    /// Goes on with another login: `{ auth: { username, password, type? } }`, or bearer tokens. Nothing
+    /// happens to a database that is here.
+    #[wasm_bindgen(js_name = login)]
+    pub fn log_in(&self, given: JsValue, get_token: Option<Function>) -> std::result::Result<(), JsValue> {
+        let credentials = match get_token {
+            Some(function) => Some(Credentials::Tokens(Rc::new(TokenFunction(function)))),
+            None => {
+                let options = options::<RemoteOptions>(given).map_err(|error| failure::to_js(&error))?;
+                options.auth.map(Credentials::Login)
+            }
+        };
+        if let (Some(remote), Some(credentials)) = (&self.remote, credentials) {
+            remote.log_in(credentials);
+        }
+        Ok(())
     }
 }
 
-fn open(url: &str, given: JsValue, fetch: Option<Function>) -> Result<PeerHandle> {
+fn open(
+    url: &str,
+    given: JsValue,
+    fetch: Option<Function>,
+    get_token: Option<Function>,
+) -> Result<PeerHandle> {
     let transport = Rc::new(FetchTransport::new(fetch));
-    let remote = RemoteDatabase::new(transport, Rc::new(WebPlatform), url, options(given)?)?;
-    Ok(PeerHandle(Rc::new(remote)))
+    let mut options = options::<RemoteOptions>(given)?;
+    options.tokens = get_token.map(|function| Rc::new(TokenFunction(function)) as _);
+    let remote = Rc::new(RemoteDatabase::new(transport, Rc::new(WebPlatform), url, options)?);
+    Ok(PeerHandle { peer: remote.clone(), remote: Some(remote) })
 }

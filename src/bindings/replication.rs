@@ -61,7 +61,7 @@ pub fn replicate(
     });
     let platform = Rc::new(web::WebPlatform);
     let (handle, replicating) =
-        replicate::replicate(source.0.clone(), target.0.clone(), platform, options, on_event);
+        replicate::replicate(source.peer.clone(), target.peer.clone(), platform, options, on_event);
     let steering = handle.clone();
     let waking = handle.clone();
     let work = async move {

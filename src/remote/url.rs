@@ -57,7 +57,7 @@ impl Location {
 
 fn parse_login(text: &str) -> Result<Login> {
     let (username, password) = text.split_once(':').unwrap_or((text, ""));
-    let login = Login { username: decode(username)?, password: decode(password)? };
+    let login = Login { username: decode(username)?, password: decode(password)?, is_session: false };
     if login.username.contains(':') {
         // Basic authentication ends the name at the first colon.
         return Err(Error::bad_request("A name to log in with has no colon."));

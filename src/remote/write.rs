@@ -145,13 +145,13 @@ impl RemoteDatabase {
 
     async fn put_multipart(&self, path: &str, doc: &ReplicatedDoc) -> Result<()> {
         let mut random = [0; 16];
-        self.platform.random_bytes(&mut random);
+        self.http.platform.random_bytes(&mut random);
         let boundary = hex(&random);
         let json = docs::to_json(doc, Contents::Follow).await?;
         let body = multipart::body(&json, doc, &boundary);
         let content_type = format!("multipart/related; boundary=\"{boundary}\"");
-        let response = self.http.send("PUT", path, Some((&content_type, body)), false).await?;
-        put_outcome(&http::text(response).await?)
+        let request = self.http.request("PUT", path, Some((&content_type, body)));
+        put_outcome(&self.http.text(request, Some(self.http.timeout_ms)).await?)
     }
 
     /// Holds the contents in memory, a third longer than they are.
