@@ -153,6 +153,7 @@ pub struct Error {
     status: u16,
     name: Cow<'static, str>,
     reason: Cow<'static, str>,
+    retry_after_ms: Option<u32>,
     source: Option<Rc<dyn std::error::Error>>,
 }
 
@@ -160,7 +161,7 @@ impl Error {
     /// An error of a kind, with its reason in words.
     pub fn new(kind: Kind, reason: impl Into<Cow<'static, str>>) -> Self {
         let (name, status) = kind.name_and_status();
-        Self { kind, status, name: name.into(), reason: reason.into(), source: None }
+        Self { kind, status, name: name.into(), reason: reason.into(), retry_after_ms: None, source: None }
     }
 
     /// A server's answer: its body's `error` and `reason` stay verbatim.
@@ -171,6 +172,7 @@ impl Error {
             status,
             name: name.into(),
             reason: reason.into().into(),
+            retry_after_ms: None,
             source: None,
         }
     }
@@ -178,6 +180,12 @@ impl Error {
     /// Keeps what caused it, for [`std::error::Error::source`] and the log.
     pub fn with_source(mut self, source: impl std::error::Error + 'static) -> Self {
         self.source = Some(Rc::new(source));
+        self
+    }
+
+    /// Keeps when the server said to come back, in milliseconds from now.
+    pub fn with_retry_after_ms(mut self, ms: Option<u32>) -> Self {
+        self.retry_after_ms = ms;
         self
     }
 
@@ -209,6 +217,18 @@ impl Error {
             Kind::Unknown => false,
             _ => false,
         }
+    }
+
+    /// How long the server asked to be left alone (`Retry-After`), in milliseconds from when its answer
+    /// came. The least pause before the next attempt; `None` where it did not say.
+    pub fn retry_after_ms(&self) -> Option<u32> {
+        self.retry_after_ms
+    }
+
+    /// Whether somebody has to log in (again) before the same call can succeed: a 401. Said of a whole
+    /// request; a document that a validation function refuses with 401 is that document's trouble.
+    pub fn needs_login(&self) -> bool {
+        self.kind == Kind::Unauthorized
     }
 
     /// 400 `bad_request`.
@@ -288,5 +308,8 @@ mod tests {
         assert_eq!(error.kind(), Kind::Remote);
         assert!(Error::remote(503, "x", "y").is_retryable());
         assert!(!Error::conflict().is_retryable());
+        assert!(Error::remote(401, "x", "y").needs_login() && !Error::remote(403, "x", "y").needs_login());
+        let busy = Error::remote(429, "x", "y").with_retry_after_ms(Some(7));
+        assert_eq!((busy.retry_after_ms(), Error::conflict().retry_after_ms()), (Some(7), None));
     }
 }

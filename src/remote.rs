@@ -25,6 +25,7 @@ mod docs;
 mod http;
 mod multipart;
 mod read;
+mod retry_after;
 mod transport;
 mod url;
 mod write;
@@ -70,7 +71,6 @@ pub struct Login {
 /// One end of a replication: a database on a server.
 pub struct RemoteDatabase {
     http: Http,
-    platform: Rc<dyn Platform>,
     heartbeat_ms: u32,
     /// The server has no `_bulk_get`: revisions are fetched document by document.
     lacks_bulk_get: Cell<bool>,
@@ -101,8 +101,7 @@ impl RemoteDatabase {
         let heartbeat_ms = options.heartbeat.as_ref().and_then(Value::as_u64);
         let heartbeat_ms = heartbeat_ms.and_then(|ms| u32::try_from(ms).ok()).unwrap_or(HEARTBEAT_MS);
         Ok(Self {
-            http: Http { transport, url, headers },
-            platform,
+            http: Http { transport, platform, url, headers },
             heartbeat_ms,
             lacks_bulk_get: Cell::new(false),
             lacks_multipart: Cell::new(false),

@@ -21,6 +21,8 @@ use support::*;
 #[derive(Default)]
 struct Script {
     answers: RefCell<VecDeque<(u16, Vec<u8>)>>,
+    /// Of every answer.
+    headers: Vec<(String, String)>,
     requests: RefCell<Vec<Request>>,
     /// Nothing is ever answered when the answers have run out.
     is_silent: bool,
@@ -34,7 +36,7 @@ impl Transport for Script {
             match answer {
                 Some((0, _)) => Err(Error::new(Kind::Network, "Failed to fetch")),
                 Some((status, body)) => {
-                    Ok(Response { status, headers: Vec::new(), body: Content::from(body) })
+                    Ok(Response { status, headers: self.headers.clone(), body: Content::from(body) })
                 }
                 None if self.is_silent => futures::future::pending().await,
                 None => panic!("nobody expected this request: {:?}", self.requests.borrow().last()),
@@ -198,6 +200,22 @@ fn errors_keep_the_servers_words_or_get_a_sentence() {
     ] {
         let error = block_on(remote(&Script::new(&[(status, body)])).info()).unwrap_err();
         assert_eq!((error.kind(), error.name(), error.reason()), (kind, name, reason), "{body}");
+    }
+}
+
+#[test]
+fn a_server_says_when_to_come_back() {
+    for (status, retry_after, ms) in [
+        (429, "7", Some(7_000)),
+        (503, "Thu, 01 Jan 1970 00:01:00 GMT", Some(60_000)),
+        (401, "1", Some(1_000)),
+        (500, "soon", None),
+    ] {
+        let headers = vec![("retry-after".to_owned(), retry_after.to_owned())];
+        let script = Script { headers, ..Script::default() };
+        script.answers.borrow_mut().push_back((status, Vec::new()));
+        let error = block_on(remote(&Rc::new(script)).info()).unwrap_err();
+        assert_eq!((error.retry_after_ms(), error.needs_login()), (ms, status == 401), "{retry_after}");
     }
 }
 

@@ -5,14 +5,19 @@ use std::rc::Rc;
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 
-use super::transport::{Request, Response, Transport};
+use super::{
+    retry_after::retry_after_ms,
+    transport::{Request, Response, Transport},
+};
 use crate::{
     error::{Error, Kind, Result},
     model::Content,
+    platform::Platform,
 };
 
 pub struct Http {
     pub transport: Rc<dyn Transport>,
+    pub platform: Rc<dyn Platform>,
     /// The database's URL, without a slash at the end.
     pub url: String,
     /// Sent with every request.
@@ -47,7 +52,16 @@ impl Http {
         };
         let url = format!("{}{path}", self.url);
         let response = self.transport.send(Request { method, url, headers, body, keep_external }).await?;
-        if (200..300).contains(&response.status) { Ok(response) } else { Err(failure(response).await) }
+        if (200..300).contains(&response.status) { Ok(response) } else { Err(self.failure(response).await) }
+    }
+
+    /// The error that an answer stands for: its own words where it is CouchDB's, a sentence otherwise.
+    async fn failure(&self, response: Response) -> Error {
+        let status = response.status;
+        let retry_after = response.header("retry-after");
+        let retry_after = retry_after.and_then(|value| retry_after_ms(value, self.platform.now_ms()));
+        let text = text(response).await.unwrap_or_default();
+        failure_of(status, &text).with_retry_after_ms(retry_after)
     }
 }
 
@@ -73,16 +87,7 @@ pub fn garbled(text: &str) -> Error {
     Error::new(Kind::Network, reason)
 }
 
-/// The error that an answer stands for: its own words where it is CouchDB's, a sentence otherwise.
-async fn failure(response: Response) -> Error {
-    let status = response.status;
-    match text(response).await {
-        Ok(text) => failure_of(status, &text),
-        Err(_) => failure_of(status, ""),
-    }
-}
-
-/// See [`failure`].
+/// The error of a status and an answer's text.
 pub fn failure_of(status: u16, text: &str) -> Error {
     match serde_json::from_str::<Refusal>(text) {
         Ok(refusal) if !refusal.error.is_empty() => {

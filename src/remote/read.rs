@@ -95,7 +95,7 @@ impl RemoteDatabase {
             None => request.await?,
             Some(ms) => {
                 pin_mut!(request);
-                match select(request, self.platform.sleep(ms)).await {
+                match select(request, self.http.platform.sleep(ms)).await {
                     Either::Left((text, _)) => text?,
                     Either::Right(_) => {
                         return Ok(ChangesPage {

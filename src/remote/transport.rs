@@ -28,6 +28,13 @@ pub struct Response {
     pub body: Content,
 }
 
+impl Response {
+    /// The first header of that name, which is in lower case.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(header, _)| header == name).map(|(_, value)| value.as_str())
+    }
+}
+
 /// Sends requests. Knows HTTP and nothing of CouchDB.
 pub trait Transport {
     /// One exchange, however it ends: a status of 500 is a response. Dropping the future aborts it.

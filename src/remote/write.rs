@@ -145,7 +145,7 @@ impl RemoteDatabase {
 
     async fn put_multipart(&self, path: &str, doc: &ReplicatedDoc) -> Result<()> {
         let mut random = [0; 16];
-        self.platform.random_bytes(&mut random);
+        self.http.platform.random_bytes(&mut random);
         let boundary = hex(&random);
         let json = docs::to_json(doc, Contents::Follow).await?;
         let body = multipart::body(&json, doc, &boundary);
