@@ -7,17 +7,19 @@
 //!                {"session_id":"S2", "recorded_seq":"17-…", …}, … ] }        newest first, at most 50
 //! ```
 //!
+//! Two members are ours, and CouchDB passes over them: what was denied (see `denied.rs`).
+//!
 //! Both sides say the same unless something happened to one of them. A replication resumes where their
 //! histories last agree, and from the beginning if they never do: a database that was deleted, evicted
 //! or restored from a backup is noticed by what it does not remember.
 //!
 //! Source: `couch_replicator_scheduler_job.erl`, `compare_replication_logs/2` and `do_checkpoint/1`.
 
-use std::rc::Rc;
+use std::{cell::RefCell, rc::Rc};
 
 use serde_json::{Map, Value, json};
 
-use super::{clock, id::REPLICATION_ID_VERSION, options::Checkpoints, report::Summary};
+use super::{clock, denied::Denied, id::REPLICATION_ID_VERSION, options::Checkpoints, report::Summary};
 use crate::{
     error::{Error, Kind, Result},
     model::Seq,
@@ -52,6 +54,8 @@ pub struct Logs {
     /// Where this session began.
     start: Seq,
     recorded: Seq,
+    /// What the checkpoints say of documents that were denied.
+    denied: Map<String, Value>,
 }
 
 struct Side {
@@ -86,6 +90,7 @@ impl Logs {
             started_ms,
             start: Seq::zero(),
             recorded: Seq::zero(),
+            denied: Map::new(),
         };
         let (start, history) = match (&logs.source.log, &logs.target.log) {
             (Some(source), Some(target)) => compare(&source.body, &target.body),
@@ -100,7 +105,17 @@ impl Logs {
         };
         logs.start_at(start);
         logs.history = history;
+        let mut denied = Denied::default();
+        for log in [&logs.source.log, &logs.target.log].into_iter().flatten() {
+            denied.load(&log.body);
+        }
+        denied.save(&mut logs.denied);
         Ok(logs)
+    }
+
+    /// What both sides remember of documents that were denied.
+    pub fn denied(&self) -> &Map<String, Value> {
+        &self.denied
     }
 
     /// Where to go on from.
@@ -152,11 +167,14 @@ impl Logs {
         &mut self,
         seq: &Seq,
         summary: &Summary,
+        denied: &RefCell<Denied>,
         checked: u64,
         found: u64,
         now_ms: f64,
     ) -> Result<Recorded> {
-        if *seq == self.recorded || !self.is_kept() {
+        let mut members = Map::new();
+        denied.borrow().save(&mut members);
+        if (*seq == self.recorded && members == self.denied) || !self.is_kept() {
             return Ok(Recorded::Yes);
         }
         let entry = json!({
@@ -174,7 +192,8 @@ impl Logs {
         });
         let mut history = vec![entry];
         history.extend(self.history.iter().take(MAX_HISTORY - 1).cloned());
-        let body = self.body(seq, history);
+        let mut body = self.body(seq, history);
+        body.extend(members.clone());
         if self.source.is_kept {
             match self.source.write(&self.id, &self.session, body.clone()).await {
                 // A source that only lets us read: the target's checkpoint has to do. One that let us
@@ -190,6 +209,7 @@ impl Logs {
             return Ok(Recorded::Lost);
         }
         self.recorded = seq.clone();
+        self.denied = members;
         Ok(Recorded::Yes)
     }
 
@@ -262,9 +282,14 @@ fn session_of(entry: &Value) -> Option<&str> {
     entry.get("session_id").and_then(Value::as_str)
 }
 
+/// How far one side says that it has come.
+pub fn last_seq(log: &Map<String, Value>) -> Seq {
+    log.get("source_last_seq").cloned().map_or_else(Seq::zero, Seq)
+}
+
 /// Where to resume with one side's word alone.
 fn alone(log: &Map<String, Value>) -> (Seq, Vec<Value>) {
-    (log.get("source_last_seq").cloned().map_or_else(Seq::zero, Seq), history(log))
+    (last_seq(log), history(log))
 }
 
 /// Where two logs last agree, and the history up to there.

@@ -12,7 +12,7 @@ use futures::{
     stream,
 };
 
-use super::{Options, Style, control::Handle};
+use super::{Options, Style, control::Job};
 use crate::{
     error::Result,
     model::{Rev, Seq},
@@ -66,7 +66,7 @@ pub struct Feed<'a> {
     /// What is asked.
     pub options: &'a Options,
     /// Its wake-ups make a waiting line be asked anew.
-    pub handle: &'a Handle,
+    pub job: &'a Job,
     /// What is asked of the source.
     pub query: ChangesQuery,
     /// The target had nothing at the start, so it need not be asked what it lacks.
@@ -143,19 +143,19 @@ impl<'a> Feed<'a> {
     async fn wait(&self, since: &Seq, limit: usize) -> Result<Option<ChangesPage>> {
         let asked_ms = self.platform.now_ms();
         let waiting = self.source.changes(&self.query, since, limit, Some(self.options.timeout_ms));
-        let page = match select(waiting, self.handle.woken().boxed_local()).await {
+        let page = match select(waiting, self.job.woken().boxed_local()).await {
             Either::Left((page, _)) => page?,
             Either::Right(_) => return Ok(None),
         };
         let waited_ms = self.platform.now_ms() - asked_ms;
         if page.results.is_empty() && waited_ms < f64::from(MIN_WAIT_MS) {
-            select(self.platform.sleep(MIN_WAIT_MS), self.handle.woken().boxed_local()).await;
+            select(self.platform.sleep(MIN_WAIT_MS), self.job.woken().boxed_local()).await;
         }
         Ok(Some(page))
     }
 
     /// Asks the target what it lacks of a page, and the source for that.
-    async fn batch(&self, page: ChangesPage) -> Result<Batch> {
+    pub async fn batch(&self, page: ChangesPage) -> Result<Batch> {
         let leaves = self.leaves(&page);
         let count = |revs: usize| revs as u64;
         let checked = leaves.iter().map(|(_, revs)| count(revs.len())).sum();
