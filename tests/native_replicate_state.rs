@@ -434,8 +434,12 @@ fn what_was_denied_goes_over_after_a_login() {
     refuse(&target, &["d04"]);
     story.handle().resume();
     story.pass(1_000);
-    // A wake-up alone asks the waiting line anew; nothing is tried again for ever.
-    assert_eq!((story.told("denied d01 forbidden"), story.told("denied d04 forbidden")), (1, 1));
+    assert!(story.is_pushed("d01") && !story.is_pushed("d04"));
+    assert_eq!((story.told("denied d01 forbidden"), story.told("denied d04 forbidden")), (1, 2));
+    // A wake-up asks the waiting line anew and tries nothing again.
+    story.handle().wake();
+    story.pass(1_000);
+    assert_eq!(story.told("denied d04 forbidden"), 2);
     target.failing(|_, _| Some(unauthorized()));
     put(&a, json!({"_id": "new"})).unwrap();
     story.pass(1_000);
@@ -443,7 +447,7 @@ fn what_was_denied_goes_over_after_a_login() {
     target.well();
     story.handle().resume();
     story.turns();
-    assert_eq!((story.phase(), story.told("denied d04 forbidden")), (Phase::Live, 2));
+    assert_eq!((story.phase(), story.told("denied d04 forbidden")), (Phase::Live, 3));
     assert!(story.is_pushed("d01") && !story.is_pushed("d04"));
     let kept = denied_log(&a)["denied"].clone();
     assert_eq!(

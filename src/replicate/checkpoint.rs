@@ -54,8 +54,6 @@ pub struct Logs {
     /// Where this session began.
     start: Seq,
     recorded: Seq,
-    /// What the checkpoints say of documents that were denied.
-    denied: Map<String, Value>,
 }
 
 struct Side {
@@ -90,7 +88,6 @@ impl Logs {
             started_ms,
             start: Seq::zero(),
             recorded: Seq::zero(),
-            denied: Map::new(),
         };
         let (start, history) = match (&logs.source.log, &logs.target.log) {
             (Some(source), Some(target)) => compare(&source.body, &target.body),
@@ -105,17 +102,14 @@ impl Logs {
         };
         logs.start_at(start);
         logs.history = history;
-        let mut denied = Denied::default();
-        for log in [&logs.source.log, &logs.target.log].into_iter().flatten() {
-            denied.load(&log.body);
-        }
-        denied.save(&mut logs.denied);
         Ok(logs)
     }
 
-    /// What both sides remember of documents that were denied.
-    pub fn denied(&self) -> &Map<String, Value> {
-        &self.denied
+    /// Adds what both sides remember of documents that were denied.
+    pub fn load_denied(&self, denied: &mut Denied) {
+        for log in [&self.source.log, &self.target.log].into_iter().flatten() {
+            denied.load(&log.body);
+        }
     }
 
     /// Where to go on from.
@@ -172,9 +166,7 @@ impl Logs {
         found: u64,
         now_ms: f64,
     ) -> Result<Recorded> {
-        let mut members = Map::new();
-        denied.borrow().save(&mut members);
-        if (*seq == self.recorded && members == self.denied) || !self.is_kept() {
+        if (*seq == self.recorded && !denied.borrow().is_news) || !self.is_kept() {
             return Ok(Recorded::Yes);
         }
         let entry = json!({
@@ -193,7 +185,7 @@ impl Logs {
         let mut history = vec![entry];
         history.extend(self.history.iter().take(MAX_HISTORY - 1).cloned());
         let mut body = self.body(seq, history);
-        body.extend(members.clone());
+        denied.borrow().save(&mut body);
         if self.source.is_kept {
             match self.source.write(&self.id, &self.session, body.clone()).await {
                 // A source that only lets us read: the target's checkpoint has to do. One that let us
@@ -209,7 +201,7 @@ impl Logs {
             return Ok(Recorded::Lost);
         }
         self.recorded = seq.clone();
-        self.denied = members;
+        denied.borrow_mut().is_news = false;
         Ok(Recorded::Yes)
     }
 

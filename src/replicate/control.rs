@@ -103,12 +103,14 @@ impl Handle {
         self.job.steer.raise();
     }
 
-    /// Goes on after [`Handle::pause`], a login or when there is room again. Documents that were denied
-    /// are tried once more. Wakes it if it was not paused.
+    /// Goes on after [`Handle::pause`], a login or when there is room again. Wakes it if it was not
+    /// paused. Documents that were denied are tried once more: if there are any, what is under way is
+    /// dropped and it begins at the last checkpoint.
     pub fn resume(&self) {
         self.job.held.set(false);
         self.job.resumed.set(true);
         self.job.retry_denied.set(Retry::All);
+        self.job.anew.set(!self.job.denied.borrow().is_empty());
         self.job.steer.raise();
         self.job.wake.raise();
     }
@@ -184,6 +186,8 @@ pub(super) struct Job {
     is_told: Cell<bool>,
     cancelled: Cell<bool>,
     held: Cell<bool>,
+    /// The attempt under way is to be dropped for another one.
+    anew: Cell<bool>,
     /// Set by [`Handle::resume`], for a pause after a failure to know.
     pub resumed: Cell<bool>,
     steer: Signal,
@@ -220,6 +224,7 @@ impl Job {
             is_told: Cell::new(false),
             cancelled: Cell::new(false),
             held: Cell::new(false),
+            anew: Cell::new(false),
             resumed: Cell::new(false),
             steer: Signal::default(),
             wake: Signal::default(),
@@ -252,9 +257,19 @@ impl Job {
         }
     }
 
-    /// Resolves when it is held, or when it is not.
-    pub async fn held(&self, is_held: bool) {
-        while self.held.get() != is_held {
+    /// Resolves when what is under way is to be dropped. True if it is held then.
+    pub async fn interrupted(&self) -> bool {
+        loop {
+            if self.held.get() || self.anew.take() {
+                return self.held.get();
+            }
+            self.steer.next().await;
+        }
+    }
+
+    /// Resolves when it is not held.
+    pub async fn resumed(&self) {
+        while self.held.get() {
             self.steer.next().await;
         }
     }

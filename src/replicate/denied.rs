@@ -11,7 +11,6 @@
 //! `seq` is a place in the source's feed before the document's change. Places cannot be compared, but
 //! the feed brings them in order, so the first of the list is the earliest.
 
-use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::report::Failure;
@@ -50,30 +49,44 @@ pub struct Denied {
     pub from: Option<Seq>,
     /// The feed is being read again from here, which no checkpoint says yet.
     pub replay: Option<Seq>,
+    /// The checkpoints do not say all of this yet.
+    pub is_news: bool,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Item {
     /// The how manieth was denied; the list is in this order.
-    #[serde(skip)]
     order: u64,
     id: String,
     rev: Rev,
-    seq: Seq,
-    status: u16,
-    error: String,
-    reason: String,
+    status: u64,
+    /// As a checkpoint has it.
+    json: Value,
+}
+
+impl Item {
+    fn seq(&self) -> Seq {
+        Seq(self.json["seq"].clone())
+    }
+
+    fn is(&self, id: &str, rev: &Rev) -> bool {
+        self.id == id && self.rev == *rev
+    }
 }
 
 impl Denied {
     /// Adds what a checkpoint remembers. What is not ours to read is passed over.
     pub fn load(&mut self, log: &Map<String, Value>) {
-        let known = log.get(NAMED).and_then(Value::as_array).into_iter().flatten();
-        for mut item in known.filter_map(|item| Item::deserialize(item).ok()) {
-            self.count += 1;
-            item.order = self.count;
-            if !self.list.iter().any(|known| known.id == item.id && known.rev == item.rev) {
-                self.put(item);
+        if let Some(Value::Array(items)) = log.get(NAMED) {
+            for json in items {
+                let id = json["id"].as_str().map(str::to_owned);
+                let rev = json["rev"].as_str().and_then(|rev| rev.parse::<Rev>().ok());
+                if let (Some(id), Some(rev), Some(status)) = (id, rev, json["status"].as_u64())
+                    && !json["seq"].is_null()
+                    && !self.list.iter().any(|known| known.is(&id, &rev))
+                {
+                    self.count += 1;
+                    self.put(Item { order: self.count, id, rev, status, json: json.clone() });
+                }
             }
         }
         if let Some(from) = log.get(FROM)
@@ -88,11 +101,9 @@ impl Denied {
     pub fn save(&self, log: &mut Map<String, Value>) {
         if let Some(from) = &self.from {
             log.insert(FROM.to_owned(), from.0.clone());
-            return;
-        }
-        let items: Vec<Value> =
-            self.again.iter().chain(&self.list).filter_map(|item| serde_json::to_value(item).ok()).collect();
-        if !items.is_empty() {
+        } else if !self.is_empty() {
+            let items: Vec<Value> =
+                self.again.iter().chain(&self.list).map(|item| item.json.clone()).collect();
             log.insert(NAMED.to_owned(), items.into());
         }
     }
@@ -101,33 +112,38 @@ impl Denied {
     /// again.
     pub fn add(&mut self, failure: &Failure, seq: &Seq) {
         let Some(rev) = failure.rev.clone() else { return };
-        let before = self.again.iter().find(|item| item.id == failure.id && item.rev == rev);
+        let before = self.again.iter().find(|item| item.is(&failure.id, &rev));
         if before.is_some() && failure.status == 404 {
             return; // The source no longer has it.
         }
         self.count += 1;
-        let (order, seq) = before.map_or((self.count, seq), |before| (before.order, &before.seq));
-        self.put(Item {
-            order,
-            id: failure.id.clone(),
-            rev,
-            seq: seq.clone(),
-            status: failure.status,
-            error: failure.name.clone(),
-            reason: failure.reason.clone(),
-        });
+        let (order, seq) = before.map_or((self.count, seq.clone()), |before| (before.order, before.seq()));
+        let mut json = Map::new();
+        for (name, value) in [
+            ("id", failure.id.as_str().into()),
+            ("rev", rev.to_string().into()),
+            ("seq", seq.0),
+            ("status", failure.status.into()),
+            ("error", failure.name.as_str().into()),
+            ("reason", failure.reason.as_str().into()),
+        ] {
+            json.insert(name.to_owned(), value);
+        }
+        self.is_news = true;
+        let (id, status) = (failure.id.clone(), failure.status.into());
+        self.put(Item { order, id, rev, status, json: json.into() });
     }
 
     fn put(&mut self, item: Item) {
         if self.from.is_some() {
             return;
         }
-        self.list.retain(|known| known.id != item.id || known.rev != item.rev);
+        self.list.retain(|known| !known.is(&item.id, &item.rev));
         let place = self.list.partition_point(|known| known.order < item.order);
         self.list.insert(place, item);
         if self.list.len() > MAX_NAMED {
             let firsts = self.list.first().into_iter().chain(self.again.first());
-            self.from = firsts.min_by_key(|item| item.order).map(|item| item.seq.clone());
+            self.from = firsts.min_by_key(|item| item.order).map(Item::seq);
             self.list.clear();
             self.again.clear();
         }
@@ -141,7 +157,13 @@ impl Denied {
 
     /// Those went over, or what follows them was denied in their place.
     pub fn settle(&mut self, id: &str, revs: &[Rev]) {
+        self.is_news |= !revs.is_empty();
         self.list.retain(|item| item.id != id || !revs.contains(&item.rev));
+    }
+
+    /// Whether everything went over.
+    pub fn is_empty(&self) -> bool {
+        self.list.is_empty() && self.again.is_empty() && self.from.is_none()
     }
 
     /// Whether anything of a document is in the list.
@@ -164,7 +186,7 @@ impl Denied {
             if is_tried { self.again.push(item) } else { self.list.push(item) }
         }
         let change = |item: &Item| Change {
-            seq: item.seq.clone(),
+            seq: item.seq(),
             id: item.id.clone(),
             leaves: vec![item.rev.clone()],
             deleted: false,
@@ -174,6 +196,7 @@ impl Denied {
 
     /// All that was taken has been dealt with.
     pub fn went_through(&mut self) {
+        self.is_news |= !self.again.is_empty();
         self.again.clear();
     }
 }

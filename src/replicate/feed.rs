@@ -4,7 +4,7 @@
 //! Pages are read one after the other, since each begins where the last one ended; what a page names is
 //! asked for while the next page is being read and the one before is being stored.
 
-use std::collections::HashMap;
+use std::{cell::RefCell, collections::HashMap};
 
 use futures::{
     FutureExt, Stream, StreamExt, TryStreamExt,
@@ -16,7 +16,7 @@ use super::{Options, Style, control::Job};
 use crate::{
     error::Result,
     model::{Rev, Seq},
-    peer::{ChangesPage, ChangesQuery, Fetched, MissingRevs, Peer},
+    peer::{Change, ChangesPage, ChangesQuery, Fetched, MissingRevs, Peer},
     platform::Platform,
 };
 
@@ -71,6 +71,8 @@ pub struct Feed<'a> {
     pub query: ChangesQuery,
     /// The target had nothing at the start, so it need not be asked what it lacks.
     pub is_target_empty: bool,
+    /// Changes to begin with, as if they came first in the feed.
+    pub first: RefCell<Vec<Change>>,
 }
 
 enum Step {
@@ -105,6 +107,11 @@ impl<'a> Feed<'a> {
         loop {
             match step {
                 Step::Read => {
+                    let results = self.first.take();
+                    if !results.is_empty() {
+                        let page = ChangesPage { results, last_seq: since.clone(), pending: None };
+                        return Ok(Some((Some(page), (since, Step::Read))));
+                    }
                     let page = self.source.changes(&self.query, &since, limit, None).await?;
                     let has_moved = page.last_seq != since;
                     // An empty page in the middle is one whose changes a filter passed over.
@@ -155,7 +162,7 @@ impl<'a> Feed<'a> {
     }
 
     /// Asks the target what it lacks of a page, and the source for that.
-    pub async fn batch(&self, page: ChangesPage) -> Result<Batch> {
+    async fn batch(&self, page: ChangesPage) -> Result<Batch> {
         let leaves = self.leaves(&page);
         let count = |revs: usize| revs as u64;
         let checked = leaves.iter().map(|(_, revs)| count(revs.len())).sum();

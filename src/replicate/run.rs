@@ -1,6 +1,9 @@
 //! The replication itself: attempts, and what happens in one.
 
-use std::{cell::Cell, rc::Rc};
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+};
 
 use futures::{
     FutureExt, StreamExt,
@@ -22,7 +25,7 @@ use super::{
 use crate::{
     error::{Error, Kind, Result},
     model::{Seq, hex},
-    peer::{ChangesPage, ChangesQuery, Peer},
+    peer::{ChangesQuery, Peer},
     platform::Platform,
 };
 
@@ -138,18 +141,19 @@ impl Replication {
     async fn unless_paused(&self) -> Result<()> {
         let mut pauses = Pauses::new(self.job.options.back_off.clone());
         loop {
-            let paused = self.job.held(true).boxed_local();
-            if let Either::Right((outcome, _)) =
-                select(paused, self.attempts(&mut pauses).boxed_local()).await
-            {
-                return outcome;
-            }
+            let interrupted = self.job.interrupted().boxed_local();
+            let is_held = match select(interrupted, self.attempts(&mut pauses).boxed_local()).await {
+                Either::Right((outcome, _)) => return outcome,
+                Either::Left((is_held, _)) => is_held,
+            };
             self.job.update(|state| (state.error, state.retry_at_ms) = (None, None));
-            self.job.enter(Phase::Paused);
-            let resumed = self.job.held(false).boxed_local();
-            self.told.set(Told::Failed);
-            self.tell(Event::Paused(None));
-            select(resumed, self.count_pending().boxed_local()).await;
+            if is_held {
+                self.job.enter(Phase::Paused);
+                let resumed = self.job.resumed().boxed_local();
+                self.told.set(Told::Failed);
+                self.tell(Event::Paused(None));
+                select(resumed, self.count_pending().boxed_local()).await;
+            }
             self.job.enter(Phase::Connecting);
         }
     }
@@ -244,7 +248,7 @@ impl Replication {
         let is_target_empty = self.is_target_empty().await?;
         let mut logs = self.logs().await?;
         if job.place.borrow().is_none() {
-            job.denied.borrow_mut().load(logs.denied());
+            logs.load_denied(&mut job.denied.borrow_mut());
         }
         let start = self.start(&logs).await?;
         if start != *logs.start() {
@@ -264,8 +268,13 @@ impl Replication {
             job,
             query: job.options.query(),
             is_target_empty,
+            first: RefCell::new(job.denied.borrow_mut().take(job.retry_denied.get())),
         };
-        let mut has_news = self.retry_denied(&feed, &start).await?;
+        let mut is_retrying = !feed.first.borrow().is_empty();
+        if !is_retrying {
+            job.retry_denied.set(Retry::None);
+        }
+        let mut has_news = false;
         let items = feed.items(start);
         pin_mut!(items);
         let (mut checked, mut found) = (0, 0);
@@ -279,6 +288,10 @@ impl Replication {
                     has_news |= !batch.fetched.is_empty();
                     let (stored, next) = join(self.store(batch), items.next()).await;
                     stored?;
+                    if std::mem::take(&mut is_retrying) {
+                        job.denied.borrow_mut().went_through();
+                        job.retry_denied.set(Retry::None);
+                    }
                     job.place.replace(Some(last_seq));
                     pauses.reset();
                     (self.is_due(recorded_ms), Some(next))
@@ -310,28 +323,6 @@ impl Replication {
                 }
             };
         }
-    }
-
-    /// Tries again what was denied before. True if there was something to store.
-    async fn retry_denied(&self, feed: &Feed<'_>, start: &Seq) -> Result<bool> {
-        let job = &*self.job;
-        let retry = job.retry_denied.take();
-        let results = job.denied.borrow_mut().take(retry);
-        if results.is_empty() {
-            return Ok(false);
-        }
-        let stored = async {
-            let batch = feed.batch(ChangesPage { results, last_seq: start.clone(), pending: None }).await?;
-            self.store(batch).await
-        };
-        match stored.await {
-            Ok(()) => job.denied.borrow_mut().went_through(),
-            Err(error) => {
-                job.retry_denied.set(retry.max(job.retry_denied.get()));
-                return Err(error);
-            }
-        }
-        Ok(true)
     }
 
     /// Whether the target has never had a document. Makes it if it is not there.
@@ -371,7 +362,7 @@ impl Replication {
             if job.retry_denied.get() != Retry::None
                 && let Some(from) = denied.from.take()
             {
-                denied.replay = Some(from);
+                (denied.replay, denied.is_news) = (Some(from), true);
             }
             if let Some(replay) = &denied.replay {
                 return Ok(replay.clone());
