@@ -376,6 +376,8 @@ export interface ReplicateOptions {
   heartbeat?: number | boolean;
   /** How long a line waits before it asks again, in ms. */
   timeout?: number;
+  /** How long a server may say nothing before a request fails with `timeout`, in ms. Default 60,000. */
+  connection_timeout?: number;
   /** Where checkpoints are kept. Default: on both sides. */
   checkpoint?: boolean | 'source' | 'target';
   /** While catching up, a checkpoint at most so often, in ms. */

@@ -20,6 +20,9 @@ pub struct PeerInfo {
     pub doc_count: u64,
     /// Every document that its feed names, if known; 0 tells an empty database.
     pub total_count: Option<u64>,
+    /// When the database was made, in the peer's own terms, if it says: two that differ are two databases
+    /// of the same name.
+    pub instance_start_time: Option<String>,
 }
 
 /// Which changes a replication asks for. The same question has the same fields on every peer.

@@ -31,12 +31,15 @@ mod url;
 mod write;
 
 use http::Http;
-pub use transport::{Request, Response, Transport};
+pub use transport::{Answer, Body, Request, Response, Transport};
 use url::Location;
 
 /// How often a server is asked to keep a waiting line alive: PouchDB's default. Proxies cut lines that
 /// are silent for half a minute and more.
 pub const HEARTBEAT_MS: u32 = 10_000;
+
+/// How long a server may say nothing: CouchDB's replicator allows 30 s; a phone's network may sleep longer.
+pub const CONNECTION_TIMEOUT_MS: u32 = 60_000;
 
 /// What to send along with every request.
 #[derive(Clone, Default, Deserialize)]
@@ -49,6 +52,10 @@ pub struct RemoteOptions {
     /// How often the server keeps a waiting line alive, in milliseconds; [`HEARTBEAT_MS`] if this is no
     /// number. CouchDB's `true` means a default too, and a line that nobody keeps alive dies silently.
     pub heartbeat: Option<Value>,
+    /// How long a server may say nothing before a request is given up with `timeout`, in milliseconds;
+    /// [`CONNECTION_TIMEOUT_MS`] if absent. A body that is sent adds what a slow line takes for it; a
+    /// line that waits for changes has its heartbeats instead.
+    pub connection_timeout: Option<u32>,
 }
 
 /// Shows no secrets: headers may be some.
@@ -101,7 +108,13 @@ impl RemoteDatabase {
         let heartbeat_ms = options.heartbeat.as_ref().and_then(Value::as_u64);
         let heartbeat_ms = heartbeat_ms.and_then(|ms| u32::try_from(ms).ok()).unwrap_or(HEARTBEAT_MS);
         Ok(Self {
-            http: Http { transport, platform, url, headers },
+            http: Http {
+                transport,
+                platform,
+                url,
+                headers,
+                timeout_ms: options.connection_timeout.unwrap_or(CONNECTION_TIMEOUT_MS),
+            },
             heartbeat_ms,
             lacks_bulk_get: Cell::new(false),
             lacks_multipart: Cell::new(false),

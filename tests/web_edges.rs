@@ -67,6 +67,37 @@ async fn bodies_lie_inside_or_outside_as_asked() {
 }
 
 #[wasm_bindgen_test]
+async fn a_body_is_read_as_it_arrives() {
+    let transport = fetching(
+        "return new Response(new ReadableStream({ start(c) { globalThis.body = c; \
+         c.enqueue(new TextEncoder().encode('one')) } }))",
+    );
+    for keep_external in [false, true] {
+        let mut answer =
+            transport.open(Request { keep_external, ..request("GET", "http://x/") }).await.unwrap();
+        assert!(transport.can_stream() && answer.status == 200);
+        let piece = answer.body.next().await.unwrap().unwrap();
+        assert_eq!(&*piece.bytes().await.unwrap(), b"one");
+        assert_eq!(matches!(piece, Content::External(_)), keep_external);
+        // Somebody who gives up waiting takes nothing away.
+        assert!(futures::poll!(&mut answer.body.next()).is_pending());
+        js_sys::eval("body.enqueue(new TextEncoder().encode('two')); body.close()").unwrap();
+        assert_eq!(&*answer.body.next().await.unwrap().unwrap().bytes().await.unwrap(), b"two");
+        assert!(answer.body.next().await.unwrap().is_none());
+        assert!(answer.body.next().await.unwrap().is_none());
+        drop(answer);
+        assert_eq!(seen("init.signal.aborted"), false);
+        drop(transport.open(request("GET", "http://x/")).await.unwrap());
+        assert_eq!(seen("init.signal.aborted"), true);
+    }
+    // A `fetch` that knows no streams.
+    let whole = fetching("return { status: 200, headers: [], arrayBuffer: async () => new ArrayBuffer(3) }");
+    let mut answer = whole.open(request("GET", "http://x/")).await.unwrap();
+    assert_eq!(answer.body.next().await.unwrap().unwrap().size_bytes(), 3);
+    assert!(answer.body.next().await.unwrap().is_none());
+}
+
+#[wasm_bindgen_test]
 async fn a_body_is_sent_from_where_it_lies() {
     let blob = js_sys::eval("globalThis.photo = new Blob(['<photo>'])").unwrap();
     let blob = content_from_js(&blob).unwrap();
@@ -142,9 +173,19 @@ async fn whatever_fetch_does_is_an_error() {
     for (body, kind, words) in cases {
         for keep_external in [false, true] {
             let send = Request { keep_external, ..request("GET", "http://x/") };
-            let error = err(fetching(body).send(send).await);
+            let error = err(fetching(body).send(send.clone()).await);
             assert_eq!(error.kind(), kind, "{body}: {error}");
             assert!(error.reason().contains(words), "{body}: {error}");
+            let transport = fetching(body);
+            let error = match transport.open(send).await {
+                Err(error) => error,
+                Ok(mut answer) => loop {
+                    if let Err(error) = answer.body.next().await {
+                        break error;
+                    }
+                },
+            };
+            assert_eq!(error.kind(), kind, "{body}, read in pieces: {error}");
         }
     }
     let refused = request("GET", "http://127.0.0.1:9/");

@@ -123,6 +123,7 @@ impl Peer for Database {
                 update_seq: state.directory.last_seq().into(),
                 doc_count: state.directory.doc_count(),
                 total_count: Some(state.directory.total_count()),
+                instance_start_time: None,
             })
         }
         .boxed_local()

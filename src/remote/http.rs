@@ -2,18 +2,22 @@
 
 use std::rc::Rc;
 
+use futures::future::{Either, select};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 
 use super::{
     retry_after::retry_after_ms,
-    transport::{Request, Response, Transport},
+    transport::{Answer, Request, Response, Transport},
 };
 use crate::{
-    error::{Error, Kind, Result},
+    error::{Error, Kind, Pending, Result},
     model::Content,
     platform::Platform,
 };
+
+/// Slower than this a body is given up: a phone at the edge of its network that sends four at once.
+const SLOWEST_BYTES_PER_MS: u64 = 4;
 
 pub struct Http {
     pub transport: Rc<dyn Transport>,
@@ -22,27 +26,20 @@ pub struct Http {
     pub url: String,
     /// Sent with every request.
     pub headers: Vec<(String, String)>,
+    /// How long a server may say nothing at all.
+    pub timeout_ms: u32,
 }
 
 impl Http {
     /// One exchange under the database's URL, JSON both ways; the answer's text.
     pub async fn json(&self, method: &'static str, path: &str, body: Option<String>) -> Result<String> {
         let body = body.map(|body| ("application/json", vec![Content::from(body.into_bytes())]));
-        let response = self.send(method, path, body, false).await?;
-        text(response).await
+        self.text(self.request(method, path, body), Some(self.timeout_ms)).await
     }
 
-    /// One exchange that succeeded: any status of 200 to 299.
-    pub async fn send(
-        &self,
-        method: &'static str,
-        path: &str,
-        body: Option<(&str, Vec<Content>)>,
-        keep_external: bool,
-    ) -> Result<Response> {
-        let mut headers = self.headers.clone();
-        let accept = if keep_external { "*/*" } else { "application/json" };
-        headers.push(("Accept".to_owned(), accept.to_owned()));
+    /// What asks for JSON under the database's URL.
+    pub fn request(&self, method: &'static str, path: &str, body: Option<(&str, Vec<Content>)>) -> Request {
+        let mut headers = vec![("Accept".to_owned(), "application/json".to_owned())];
         let body = match body {
             None => Vec::new(),
             Some((content_type, body)) => {
@@ -50,25 +47,84 @@ impl Http {
                 body
             }
         };
-        let url = format!("{}{path}", self.url);
-        let response = self.transport.send(Request { method, url, headers, body, keep_external }).await?;
-        if (200..300).contains(&response.status) { Ok(response) } else { Err(self.failure(response).await) }
+        Request { method, url: format!("{}{path}", self.url), headers, body, keep_external: false }
+    }
+
+    /// One exchange that succeeded; the answer's text. Silence is a `timeout` after `limit_ms`.
+    pub async fn text(&self, request: Request, limit_ms: Option<u32>) -> Result<String> {
+        let answer = self.open(request, limit_ms).await?;
+        self.text_of(answer, limit_ms).await
+    }
+
+    /// The start of an answer that succeeded: any status of 200 to 299.
+    ///
+    /// Errors: `timeout` if it does not come within `limit_ms` and what the request's body takes: nobody
+    /// tells how much of that has been sent.
+    pub async fn open(&self, request: Request, limit_ms: Option<u32>) -> Result<Answer> {
+        let answer = self.exchange(request, limit_ms).await?;
+        if (200..300).contains(&answer.status) { Ok(answer) } else { Err(self.failure(answer).await) }
+    }
+
+    /// See [`Http::open`]; any status.
+    async fn exchange(&self, mut request: Request, limit_ms: Option<u32>) -> Result<Answer> {
+        request.headers.extend_from_slice(&self.headers);
+        let sent = request.body.iter().map(Content::size_bytes).sum();
+        let limit_ms = limit_ms.map(|ms| ms.saturating_add(slowest_ms(sent)));
+        self.within(limit_ms, self.transport.open(request)).await
+    }
+
+    /// A content of about `size` bytes, whole, and left outside our memory if the platform can.
+    pub async fn download(&self, path: &str, size: u64) -> Result<Content> {
+        let mut request = self.request("GET", path, None);
+        request.headers = vec![("Accept".to_owned(), "*/*".to_owned())];
+        request.headers.extend_from_slice(&self.headers);
+        request.keep_external = true;
+        let limit_ms = self.timeout_ms.saturating_add(slowest_ms(size));
+        let Response { status, headers, body } =
+            self.within(Some(limit_ms), self.transport.send(request)).await?;
+        if (200..300).contains(&status) {
+            return Ok(body);
+        }
+        Err(self.failed(status, &headers, body.bytes().await.unwrap_or_else(|_| [].into()).as_ref()))
+    }
+
+    /// What comes in time.
+    pub async fn within<T>(&self, limit_ms: Option<u32>, work: Pending<'_, T>) -> Result<T> {
+        let Some(limit_ms) = limit_ms else { return work.await };
+        match select(work, self.platform.sleep(limit_ms)).await {
+            Either::Left((done, _)) => done,
+            Either::Right(_) => Err(Error::new(
+                Kind::Timeout,
+                format!("The server said nothing for {} seconds.", limit_ms.div_ceil(1000)),
+            )),
+        }
+    }
+
+    /// The whole body as text: an answer that is no UTF-8 broke off or never was CouchDB's.
+    async fn text_of(&self, mut answer: Answer, limit_ms: Option<u32>) -> Result<String> {
+        let mut text = Vec::new();
+        while let Some(piece) = self.within(limit_ms, answer.body.next()).await? {
+            text.extend_from_slice(&piece.bytes().await?);
+        }
+        String::from_utf8(text).map_err(|_| garbled(""))
     }
 
     /// The error that an answer stands for: its own words where it is CouchDB's, a sentence otherwise.
-    async fn failure(&self, response: Response) -> Error {
-        let status = response.status;
-        let retry_after = response.header("retry-after");
-        let retry_after = retry_after.and_then(|value| retry_after_ms(value, self.platform.now_ms()));
-        let text = text(response).await.unwrap_or_default();
-        failure_of(status, &text).with_retry_after_ms(retry_after)
+    async fn failure(&self, mut answer: Answer) -> Error {
+        let (status, headers) = (answer.status, std::mem::take(&mut answer.headers));
+        let text = self.text_of(answer, Some(self.timeout_ms)).await.unwrap_or_default();
+        self.failed(status, &headers, text.as_bytes())
+    }
+
+    fn failed(&self, status: u16, headers: &[(String, String)], body: &[u8]) -> Error {
+        let retry_after = headers.iter().find(|(name, _)| name == "retry-after");
+        let retry_after = retry_after.and_then(|(_, value)| retry_after_ms(value, self.platform.now_ms()));
+        failure_of(status, body).with_retry_after_ms(retry_after)
     }
 }
 
-/// A body as text: an answer that is no UTF-8 broke off or never was CouchDB's.
-pub async fn text(response: Response) -> Result<String> {
-    let bytes = response.body.bytes().await?;
-    std::str::from_utf8(&bytes).map(str::to_owned).map_err(|_| garbled(""))
+fn slowest_ms(bytes: u64) -> u32 {
+    u32::try_from(bytes / SLOWEST_BYTES_PER_MS).unwrap_or(u32::MAX)
 }
 
 /// Reads JSON out of an answer that claims success. What does not parse is a broken line or somebody
@@ -87,9 +143,9 @@ pub fn garbled(text: &str) -> Error {
     Error::new(Kind::Network, reason)
 }
 
-/// The error of a status and an answer's text.
-pub fn failure_of(status: u16, text: &str) -> Error {
-    match serde_json::from_str::<Refusal>(text) {
+/// The error of a status and a body.
+pub fn failure_of(status: u16, body: &[u8]) -> Error {
+    match serde_json::from_slice::<Refusal>(body) {
         Ok(refusal) if !refusal.error.is_empty() => {
             let reason = refusal.reason_text();
             // PouchDB's server answers 500 for what CouchDB answers 400; trying again does not help.

@@ -7,7 +7,7 @@ use futures::{
     future::{Either, select},
     pin_mut, stream,
 };
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value, json, value::RawValue};
 
 use super::{
@@ -31,11 +31,17 @@ const SINGLE_FETCHES: usize = 4;
 /// How many revisions of a document fit into one URL: CouchDB's own replicator keeps to 7,000 bytes.
 const REVS_IN_A_URL: usize = 100;
 
+/// How many times as long a server may be silent while a filter passes over changes: CouchDB sends
+/// nothing meanwhile.
+const FILTERING_PATIENCE: u32 = 5;
+
 impl RemoteDatabase {
     pub(super) async fn read_info(&self) -> Result<PeerInfo> {
         #[derive(Deserialize)]
         struct Info {
             update_seq: Option<Value>,
+            #[serde(default, deserialize_with = "text_if_any")]
+            instance_start_time: Option<String>,
             #[serde(default)]
             doc_count: u64,
             doc_del_count: Option<u64>,
@@ -47,7 +53,15 @@ impl RemoteDatabase {
         };
         // PouchDB's server does not count tombstones, so it may have some where it has no documents.
         let total_count = info.doc_del_count.map(|deleted| info.doc_count + deleted);
-        Ok(PeerInfo { update_seq: Seq(update_seq), doc_count: info.doc_count, total_count })
+        // Seconds, as text, since CouchDB 3. Clusters before said "0"; CouchDB 1 (microseconds) and
+        // PouchDB's server (milliseconds) say when they were started, which tells nothing of a database.
+        let made = info.instance_start_time.filter(|time| time.len() == 10);
+        Ok(PeerInfo {
+            update_seq: Seq(update_seq),
+            doc_count: info.doc_count,
+            total_count,
+            instance_start_time: made,
+        })
     }
 
     /// With `wait_ms`, a long poll: the server keeps the line alive with heartbeats for as long as it
@@ -90,12 +104,17 @@ impl RemoteDatabase {
             }
         }
         let method = if body.is_some() { "POST" } else { "GET" };
-        let request = self.http.json(method, &path, body.map(|body| body.to_string()));
+        let body = body.map(|body| ("application/json", vec![Content::from(body.to_string().into_bytes())]));
+        let request = self.http.request(method, &path, body);
         let text = match wait_ms {
-            None => request.await?,
+            None => {
+                let patience = if query == &ChangesQuery::default() { 1 } else { FILTERING_PATIENCE };
+                self.http.text(request, Some(self.http.timeout_ms.saturating_mul(patience))).await?
+            }
             Some(ms) => {
-                pin_mut!(request);
-                match select(request, self.http.platform.sleep(ms)).await {
+                let waiting = self.http.text(request, None);
+                pin_mut!(waiting);
+                match select(waiting, self.http.platform.sleep(ms)).await {
                     Either::Left((text, _)) => text?,
                     Either::Right(_) => {
                         return Ok(ChangesPage {
@@ -223,7 +242,7 @@ impl RemoteDatabase {
     ) -> Result<Content> {
         let path =
             format!("{}?rev={}", attachment_path(&doc.id, &attachment.name)?, encode(&doc.rev().to_string()));
-        let content = self.http.send("GET", &path, None, true).await?.body;
+        let content = self.http.download(&path, attachment.length).await?;
         if attachment.is_encoded {
             return Ok(content);
         }
@@ -244,7 +263,7 @@ impl RemoteDatabase {
         }
         // The same bytes twice are what the server has, and its digest is of another form of them: a
         // server may compress and not say so. Other bytes were damaged on the way.
-        let again = self.http.send("GET", &path, None, true).await?.body;
+        let again = self.http.download(&path, attachment.length).await?;
         let second = again.digest().await?;
         if second == digest || second == first { Ok(again) } else { Err(damaged()) }
     }
@@ -259,6 +278,11 @@ impl RemoteDatabase {
         let rev = body.remove("_rev").and_then(|rev| rev.as_str().map(str::to_owned));
         Ok(Some(LocalDoc { rev, body }))
     }
+}
+
+/// A text; nothing of what is none.
+fn text_if_any<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    Ok(Value::deserialize(deserializer)?.as_str().map(str::to_owned))
 }
 
 fn parse_changes(text: &str) -> Result<ChangesPage> {

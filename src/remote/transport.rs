@@ -1,5 +1,7 @@
 //! Port: one HTTP exchange.
 
+use futures::FutureExt;
+
 use crate::{error::Pending, model::Content};
 
 /// What to ask a server.
@@ -28,11 +30,30 @@ pub struct Response {
     pub body: Content,
 }
 
-impl Response {
+/// What a server answered, its body still on the way. Dropping it aborts the exchange.
+pub struct Answer {
+    /// The HTTP status.
+    pub status: u16,
+    /// Those the platform shows; names in lower case.
+    pub headers: Vec<(String, String)>,
+    /// What follows.
+    pub body: Box<dyn Body>,
+}
+
+impl Answer {
     /// The first header of that name, which is in lower case.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(header, _)| header == name).map(|(_, value)| value.as_str())
     }
+}
+
+/// A body that arrives in pieces.
+pub trait Body {
+    /// The next piece as soon as it is there; `None` after the last. Dropping the future loses nothing:
+    /// the next call gives what it would have given.
+    ///
+    /// Errors: as [`Transport::send`], and nothing follows one.
+    fn next(&mut self) -> Pending<'_, Option<Content>>;
 }
 
 /// Sends requests. Knows HTTP and nothing of CouchDB.
@@ -41,4 +62,28 @@ pub trait Transport {
     ///
     /// Errors: `network_error` when there was no whole response; `cancelled` when it was aborted.
     fn send(&self, request: Request) -> Pending<'_, Response>;
+
+    /// The same up to the headers; the body is read as it arrives. Without [`Transport::can_stream`] it
+    /// comes in one piece, and the headers no sooner than that.
+    fn open(&self, request: Request) -> Pending<'_, Answer> {
+        async move {
+            let Response { status, headers, body } = self.send(request).await?;
+            Ok(Answer { status, headers, body: Box::new(Whole(Some(body))) })
+        }
+        .boxed_local()
+    }
+
+    /// Whether [`Transport::open`] gives pieces as they arrive.
+    fn can_stream(&self) -> bool {
+        false
+    }
+}
+
+/// A body that is there.
+struct Whole(Option<Content>);
+
+impl Body for Whole {
+    fn next(&mut self) -> Pending<'_, Option<Content>> {
+        std::future::ready(Ok(self.0.take())).boxed_local()
+    }
 }

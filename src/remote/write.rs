@@ -150,8 +150,8 @@ impl RemoteDatabase {
         let json = docs::to_json(doc, Contents::Follow).await?;
         let body = multipart::body(&json, doc, &boundary);
         let content_type = format!("multipart/related; boundary=\"{boundary}\"");
-        let response = self.http.send("PUT", path, Some((&content_type, body)), false).await?;
-        put_outcome(&http::text(response).await?)
+        let request = self.http.request("PUT", path, Some((&content_type, body)));
+        put_outcome(&self.http.text(request, Some(self.http.timeout_ms)).await?)
     }
 
     /// Holds the contents in memory, a third longer than they are.
@@ -253,5 +253,5 @@ fn put_outcome(text: &str) -> Result<()> {
         };
     }
     let answer: Value = http::parse(text)?;
-    if answer.get("error").is_some() { Err(failure_of(500, text)) } else { Ok(()) }
+    if answer.get("error").is_some() { Err(failure_of(500, text.as_bytes())) } else { Ok(()) }
 }

@@ -9,7 +9,8 @@
 //! - **Cache** left at its default. CouchDB marks its answers `must-revalidate`, so nothing stale is
 //!   ever used; and `no-store` or `no-cache` make Chromium pass over its cache of preflights too
 //!   (seen in 156), which would double the requests to another origin.
-//! - **Bodies** that lie outside our memory go and come as blobs.
+//! - **Bodies** that lie outside our memory go and come as blobs. Others are read piece by piece where
+//!   the response has a stream; a `fetch` of the caller's may give one that has none.
 
 use std::{cell::Cell, rc::Rc};
 
@@ -27,7 +28,7 @@ use super::{
 use crate::{
     error::{Error, Kind, Pending, Result},
     model::Content,
-    remote::{Request, Response, Transport},
+    remote::{Answer, Body, Request, Response, Transport},
 };
 
 /// Sends requests with the global `fetch`, or one that the caller brings.
@@ -59,22 +60,35 @@ impl FetchTransport {
         Ok(JsFuture::from(Promise::resolve(&answer)))
     }
 
-    async fn exchange(&self, request: Request) -> Result<Response> {
+    async fn start(&self, request: &Request) -> Result<FetchBody> {
         let controller = AbortController::new().map_err(|error| failed(&error))?;
-        let init = init_of(&request)?;
+        let init = init_of(request)?;
         init.set_signal(Some(&controller.signal()));
         let exchange = Exchange { controller, ended: Cell::new(false) };
-
         let response = self.call(&request.url, &init)?.await.map_err(|error| failed(&error))?;
-        let (status, headers) = (status_of(&response)?, headers_of(&response));
-        let body = if request.keep_external {
-            let blob = body_of(&response, "blob").await?;
-            Content::External(Rc::new(BlobContent::new(blob.unchecked_into::<Blob>())))
-        } else {
-            Content::Bytes(bytes_of(&Uint8Array::new(&body_of(&response, "arrayBuffer").await?)))
-        };
-        exchange.ended.set(true);
-        Ok(Response { status, headers, body })
+        Ok(FetchBody {
+            exchange,
+            response,
+            reader: None,
+            reading: None,
+            keep_external: request.keep_external,
+        })
+    }
+
+    async fn exchange(&self, request: Request) -> Result<Response> {
+        let body = self.start(&request).await?;
+        let (status, headers) = (status_of(&body.response)?, headers_of(&body.response));
+        Ok(Response { status, headers, body: body.whole().await? })
+    }
+
+    async fn begin(&self, request: Request) -> Result<Answer> {
+        let mut body = self.start(&request).await?;
+        let (status, headers) = (status_of(&body.response)?, headers_of(&body.response));
+        let stream = Reflect::get(&body.response, &"body".into()).unwrap_or_default();
+        if Reflect::has(&stream, &"getReader".into()) == Ok(true) {
+            body.reader = Some(call(&stream, "getReader").map_err(|error| failed(&error))?);
+        }
+        Ok(Answer { status, headers, body: Box::new(body) })
     }
 }
 
@@ -82,9 +96,17 @@ impl Transport for FetchTransport {
     fn send(&self, request: Request) -> Pending<'_, Response> {
         self.exchange(request).boxed_local()
     }
+
+    fn open(&self, request: Request) -> Pending<'_, Answer> {
+        self.begin(request).boxed_local()
+    }
+
+    fn can_stream(&self) -> bool {
+        global("ReadableStream").is_some()
+    }
 }
 
-/// Aborts the fetch when the future that waits for it is dropped, or fails half-way.
+/// Aborts the fetch when the future or body that waits for it is dropped, or fails half-way.
 struct Exchange {
     controller: AbortController,
     ended: Cell<bool>,
@@ -95,6 +117,62 @@ impl Drop for Exchange {
         if !self.ended.get() {
             self.controller.abort();
         }
+    }
+}
+
+/// The body of a response that has begun.
+struct FetchBody {
+    exchange: Exchange,
+    response: JsValue,
+    /// A `ReadableStreamDefaultReader`, if the response has a stream.
+    reader: Option<JsValue>,
+    /// A piece that somebody began to wait for.
+    reading: Option<JsFuture>,
+    keep_external: bool,
+}
+
+impl FetchBody {
+    async fn whole(&self) -> Result<Content> {
+        let content = if self.keep_external {
+            let blob = body_of(&self.response, "blob").await?;
+            Content::External(Rc::new(BlobContent::new(blob.unchecked_into::<Blob>())))
+        } else {
+            Content::Bytes(bytes_of(&Uint8Array::new(&body_of(&self.response, "arrayBuffer").await?)))
+        };
+        self.exchange.ended.set(true);
+        Ok(content)
+    }
+
+    async fn piece(&mut self) -> Result<Option<Content>> {
+        if self.exchange.ended.get() {
+            return Ok(None);
+        }
+        let Some(reader) = &self.reader else { return self.whole().await.map(Some) };
+        if self.reading.is_none() {
+            let promise = call(reader, "read").map_err(|error| failed(&error))?;
+            self.reading = Some(JsFuture::from(Promise::resolve(&promise)));
+        }
+        let Some(reading) = &mut self.reading else { return Ok(None) };
+        let read = reading.await;
+        self.reading = None;
+        let read = read.map_err(|error| failed(&error))?;
+        match Reflect::get(&read, &"value".into()).unwrap_or_default().dyn_into::<Uint8Array>() {
+            Ok(piece) if self.keep_external => {
+                Ok(Some(Content::External(Rc::new(BlobContent::over_array(piece)))))
+            }
+            Ok(piece) => Ok(Some(Content::Bytes(bytes_of(&piece)))),
+            Err(value) if value.is_undefined() => {
+                self.exchange.ended.set(true);
+                Ok(None)
+            }
+            Err(_) => Err(Error::new(Kind::Network, "What fetch gave is no stream of bytes.")),
+        }
+    }
+}
+
+impl Body for FetchBody {
+    fn next(&mut self) -> Pending<'_, Option<Content>> {
+        self.piece().boxed_local()
     }
 }
 
@@ -150,12 +228,12 @@ fn headers_of(response: &JsValue) -> Vec<(String, String)> {
 
 /// The whole body, read by the response's method of that name.
 async fn body_of(response: &JsValue, method: &str) -> Result<JsValue> {
-    let read = || -> Result<JsValue, JsValue> {
-        let method: Function = Reflect::get(response, &method.into())?.dyn_into()?;
-        method.call0(response)
-    };
-    let promise = read().map_err(|error| failed(&error))?;
+    let promise = call(response, method).map_err(|error| failed(&error))?;
     JsFuture::from(Promise::resolve(&promise)).await.map_err(|error| failed(&error))
+}
+
+fn call(object: &JsValue, method: &str) -> Result<JsValue, JsValue> {
+    Reflect::get(object, &method.into())?.dyn_into::<Function>()?.call0(object)
 }
 
 /// Why there is no response. Node puts the reason (refused, no such host) in `cause`.
