@@ -352,7 +352,10 @@ export interface ReplicateOptions {
   live?: boolean;
   /** The same as `live`. */
   continuous?: boolean;
-  /** Waits and tries again after the network or the server failed. */
+  /**
+   * Waits and tries again after the network or the server failed, where a login is missing (401) and where
+   * there is no room (507); {@link Phase} says how.
+   */
   retry?: boolean;
   /** Starts here, whatever the checkpoints say. */
   since?: Sequence | 'now' | undefined;
@@ -402,6 +405,9 @@ export interface ReplicateOptions {
   signal?: AbortSignal | undefined;
 }
 
+/** A name and password, or what gives bearer tokens; see {@link ReplicateOptions}. */
+export type Login = { username: string; password: string; type?: 'basic' | 'session' } | Required<Pick<ReplicateOptions, 'getToken'>>;
+
 export interface SyncOptions extends ReplicateOptions {
   /** For the way there alone. */
   push?: ReplicateOptions;
@@ -435,9 +441,95 @@ export interface ReplicationProgress extends ReplicationResult {
 
 export type ReplicationState = 'pending' | 'active' | 'stopped' | 'complete' | 'cancelled';
 
+/**
+ * What a replication is doing.
+ *
+ * - `connecting`: asking both sides who they are.
+ * - `catching-up`: documents are on their way.
+ * - `live`: all there is has gone over; waiting for a change.
+ * - `offline`: no CouchDB was reached: no network, no server, or something else in its place.
+ * - `waiting`: the server was reached and answered badly or too late; it may have said until when.
+ * - `needs-auth`: 401; goes on after `login()` or `resume()`.
+ * - `paused`: by `pause()`; or, with an `error`, because the target has no room.
+ * - `stopped`: over, complete or cancelled.
+ * - `failed`: over, with an error.
+ *
+ * `offline`, `waiting`, `needs-auth` and `paused` with an error are there with `retry` only, and go on by
+ * themselves: by back-off, and when the page comes online or is shown. Without `retry` it has failed.
+ */
+export type Phase =
+  | 'connecting' | 'catching-up' | 'live' | 'offline' | 'waiting' | 'needs-auth' | 'paused' | 'stopped' | 'failed';
+
+/** How a replication stands. Frozen; another one takes its place when something changes. */
+export interface ReplicationStatus {
+  readonly phase: Phase;
+  /** When this phase began, in ms since 1970. Attempts that fail in the same way do not begin it anew. */
+  readonly since: number;
+  /** Changes still to go over; `null` if nobody knows. With `doc_ids` or `selector` at most so many. */
+  readonly pending: number | null;
+  readonly docsRead: number;
+  readonly docsWritten: number;
+  /** Documents that were denied. */
+  readonly docWriteFailures: number;
+  /** Bytes of documents and attachments that were stored. */
+  readonly bytes: number;
+  /** The last error, until the next success. */
+  readonly error: SetteeError | null;
+  /** When the next attempt comes by itself, in ms since 1970. */
+  readonly retryAt: number | null;
+}
+
+/** Several replications as one: the phase that a person should hear about first, and sums. */
+export interface MergedStatus {
+  readonly phase: Phase;
+  /** When that one's phase began; `null` if there is none. */
+  readonly since: number | null;
+  readonly pending: { readonly up: number | null; readonly down: number | null };
+  readonly bytes: { readonly up: number; readonly down: number };
+  /** That one's error. */
+  readonly error: SetteeError | null;
+}
+
+export interface SyncStatus extends MergedStatus {
+  readonly push: ReplicationStatus;
+  readonly pull: ReplicationStatus;
+}
+
+export interface OverallStatus extends MergedStatus {
+  /** Those that run, and those that failed. */
+  readonly replications: readonly Replication[];
+}
+
+/**
+ * All replications of this page or worker. One that failed stays until `cancel()` is called on it or another
+ * one between the same ends begins.
+ */
+export const status: Emitter<{ status: [status: OverallStatus] }> & AsyncIterable<OverallStatus> & {
+  readonly status: OverallStatus;
+};
+
+/** What can be done with a replication under way. */
+export interface Steering {
+  /**
+   * Holds it: what is under way is dropped, and comes again from the last checkpoint. A `paused` event tells.
+   */
+  pause(): void;
+  /** Goes on after `pause()`, at once after a failure, and with documents that were denied. */
+  resume(): void;
+  /** A new login for the servers at its ends; it goes on with it. */
+  login(value: Login): Promise<void>;
+  /**
+   * Whether nothing of a document is left to go over (for a sync: to be pushed): each change of it has been
+   * dealt with, and none was denied. True of a document that the source does not have.
+   */
+  isPushed(id: DocumentId): Promise<boolean>;
+}
+
 export type ReplicationEvents = {
+  /** `status` is another one; once for all that changes in one turn. */
+  status: [status: ReplicationStatus];
   change: [progress: ReplicationProgress];
-  /** All there is has been done; with an error, the next attempt waits. */
+  /** All there is has been done, or `pause()` was called; with an error, the next attempt waits. */
   paused: [error?: SetteeError];
   active: [];
   /** One document was refused; the others go on. */
@@ -447,7 +539,10 @@ export type ReplicationEvents = {
   error: [error: SetteeError];
 };
 
-export interface Replication extends Task<ReplicationResult, ReplicationEvents> {
+/** Iterating gives its statuses, the newest each time, until it ends. Leaving the loop changes nothing. */
+export interface Replication
+  extends Task<ReplicationResult, ReplicationEvents>, Steering, AsyncIterable<ReplicationStatus> {
+  readonly status: ReplicationStatus;
   /** `pending`: nothing to do now. `stopped`: it failed; with `retry`, until the next attempt. */
   readonly state: ReplicationState;
 }
@@ -460,6 +555,8 @@ export interface SyncResult {
 type Direction = 'push' | 'pull';
 
 export type SyncEvents = {
+  /** `status` is another one; once for all that changes in one turn. */
+  status: [status: SyncStatus];
   change: [change: { direction: Direction; change: ReplicationProgress }];
   /** Both ways are done or wait; with an error, at least one of them waits for its next attempt. */
   paused: [error?: SetteeError];
@@ -470,7 +567,9 @@ export type SyncEvents = {
   error: [error: SetteeError];
 };
 
-export interface Sync extends Task<SyncResult, SyncEvents> {
+/** Iterating gives its statuses, the newest each time, until it ends. Leaving the loop changes nothing. */
+export interface Sync extends Task<SyncResult, SyncEvents>, Steering, AsyncIterable<SyncStatus> {
+  readonly status: SyncStatus;
   readonly push: Replication;
   readonly pull: Replication;
   readonly state: ReplicationState;

@@ -1,11 +1,11 @@
 // Settee: a CouchDB peer that lives in a web page. The public API is in settee.d.ts.
 import * as glue from './generated/settee_glue.js';
-import { Changes, Emitter, Replication, Sync, breathe } from './lib/feed.js';
+import { Changes, Emitter, Replication, Sync, breathe, status } from './lib/feed.js';
 import {
   SetteeError, asText, badOption, badRequest, failure, isObject, isText, lift, open, options, toJson,
 } from './lib/json.js';
 
-export { SetteeError };
+export { SetteeError, status };
 
 export const version = { version: '0.1.0', commit: undefined };
 
@@ -276,7 +276,8 @@ export class Database extends Emitter {
 
   static replicate(source, target, given) {
     const { headers, auth, getToken, fetch, heartbeat, connection_timeout, back_off_function } = given ?? {};
-    const task = new Replication(given, async (tell) => {
+    const names = [source, target].map((end) => (end instanceof Database ? end.#shared.key : isText(end) ? end : ''));
+    const task = new Replication(given, names.join(' '), isUrl(names[1]) ? 'up' : 'down', async (tell) => {
       await init();
       const peers = await Promise.all([source, target].map(async (end) => {
         if (typeof end === 'string') {
@@ -291,7 +292,7 @@ export class Database extends Emitter {
         return end.#raw.peer();
       }));
       const asked = { ...given, live: given?.live ?? given?.continuous };
-      return glue.replicate(...peers, options(asked, NOT_FOR_PEERS), back_off_function, tell);
+      return [glue.replicate(...peers, options(asked, NOT_FOR_PEERS), back_off_function, tell), ...peers];
     });
     for (const end of [source, target]) if (end instanceof Database) end.#keep(task);
     return task;

@@ -140,6 +140,11 @@ pub trait Peer {
     /// credentials. A local database gives its uuid, a remote one its URL.
     fn identity(&self) -> Pending<'_, String>;
 
+    /// Whether it answers without a network, so that it may be asked while the other side is away.
+    fn is_here(&self) -> bool {
+        false
+    }
+
     /// What the peer says of itself; 404 `not_found` if there is no such database.
     fn info(&self) -> Pending<'_, PeerInfo>;
 

@@ -17,6 +17,7 @@ mod backoff;
 mod checkpoint;
 mod clock;
 mod control;
+mod denied;
 mod feed;
 mod id;
 mod options;

@@ -1,5 +1,5 @@
 // What goes on for a while: events, a changes feed, replications.
-import { SetteeError, badOption, failure, open, options } from './json.js';
+import { SetteeError, asText, badOption, failure, open, options } from './json.js';
 
 const complain = (error) => (globalThis.reportError ?? console.error)(error);
 
@@ -280,23 +280,122 @@ function newBell() {
   return { promise, resolve };
 }
 
-export class Replication extends Task {
-  state = 'pending';
-  #raw;
+// What a person should hear about first.
+const URGENCY = ['failed', 'needs-auth', 'paused', 'offline', 'waiting', 'catching-up', 'connecting', 'live', 'stopped'];
 
-  constructor(given, start) {
-    super(given?.signal);
-    this.#run(start).then((result) => this.#end(undefined, result), (error) => this.#end(error));
+// Several statuses as one; each with its direction, `up` or `down`.
+function merged(statuses) {
+  let first = { phase: 'stopped', since: null, error: null };
+  const pending = { up: null, down: null };
+  const bytes = { up: 0, down: 0 };
+  for (const [direction, status] of statuses) {
+    const is = URGENCY.indexOf(status.phase) - URGENCY.indexOf(first.phase);
+    if (is < 0 || first.since === null) first = status;
+    if (status.pending !== null) pending[direction] += status.pending;
+    bytes[direction] += status.bytes;
+  }
+  const { phase, since, error } = first;
+  return { phase, since, pending: Object.freeze(pending), bytes: Object.freeze(bytes), error };
+}
+
+// The newest status whenever there is a newer one; a slow reader misses what is in between.
+async function* statuses(of) {
+  for (let seen; ;) {
+    while (seen !== of.status) yield seen = of.status;
+    if (of.ended) return;
+    await new Promise((resolve) => of.once('status', resolve));
+  }
+}
+
+// Tells of a status made of others, once for all that change in one turn.
+function teller(of) {
+  let isQueued = false;
+  return () => {
+    if (isQueued) return;
+    isQueued = true;
+    queueMicrotask(() => {
+      isQueued = false;
+      if (!of.ended) of.emit('status', of.status);
+    });
+  };
+}
+
+/** All replications of this page that run, and those that failed until the like of them is started or they are cancelled. */
+class Overall extends Emitter {
+  #all = new Set();
+  #status;
+  #tell = teller(this);
+
+  get status() {
+    const replications = [...this.#all];
+    this.#status ??= Object.freeze({
+      ...merged(replications.map(({ _direction, status }) => [_direction, status])), replications: Object.freeze(replications),
+    });
+    return this.#status;
   }
 
-  async #run(start) {
-    this.#raw = await start((type, detail) => queueMicrotask(() => this.#tell(type, detail)));
+  _begins(replication) {
+    for (const other of this.#all) if (other.ended && other._name === replication._name) this.#all.delete(other);
+    this.#all.add(replication);
+    this._changed();
+  }
+
+  _ends(replication) {
+    this.#all.delete(replication);
+    this._changed();
+  }
+
+  _changed() {
+    this.#status = undefined;
+    this.#tell();
+  }
+
+  [Symbol.asyncIterator]() {
+    return statuses(this);
+  }
+}
+
+export const status = new Overall();
+
+export class Replication extends Task {
+  state = 'pending';
+  #status = Object.freeze({
+    phase: 'connecting', since: Date.now(), pending: null, docsRead: 0, docsWritten: 0, docWriteFailures: 0, bytes: 0, error: null,
+    retryAt: null,
+  });
+  #started;
+  #raw;
+  #isHeld = false;
+
+  constructor(given, name, direction, start) {
+    super(given?.signal);
+    Object.defineProperties(this, { _name: { value: name }, _direction: { value: direction } }); // the name may hold a password
+    this.#started = start((type, detail) => queueMicrotask(() => this.#tell(type, detail)));
+    this.#run().then((result) => this.#end(undefined, result), (error) => this.#end(error));
+    status._begins(this);
+  }
+
+  async #run() {
+    [this.#raw] = await this.#started;
+    if (this.#isHeld) this.#raw.pause();
     if (this.cancelled) this.#raw.cancel();
     return this.#raw.done();
   }
 
+  get status() {
+    return this.#status;
+  }
+
+  #look(now) {
+    this.#status = Object.freeze(now);
+    status._changed();
+    this.emit('status', now);
+  }
+
   #tell(type, detail) {
-    if (this.ended || this.cancelled) return;
+    if (this.ended) return;
+    if (type === 'status') this.#look(this.#raw.status());
+    if (type === 'status' || this.cancelled) return;
     if (type === 'active') this.state = type;
     if (type === 'paused') this.state = detail ? 'stopped' : 'pending';
     if (type === 'denied') detail = failure(detail);
@@ -308,10 +407,40 @@ export class Replication extends Task {
     if (!this.cancelled) this.state = error ? 'stopped' : 'complete';
     const summary = result ?? error.result;
     if (summary) summary.errors = summary.errors.map(failure);
+    const last = { ...this.#status, phase: error ? 'failed' : 'stopped', since: Date.now(), error: error ?? null };
+    this.#look(this.#raw?.status() ?? last);
     this._end(error, result);
+    if (!error) status._ends(this);
+  }
+
+  pause() {
+    this.#isHeld = true;
+    this.#raw?.pause();
+  }
+
+  resume() {
+    this.#isHeld = false;
+    this.#raw?.resume();
+  }
+
+  async login(value) {
+    const [, ...peers] = await this.#started;
+    const { getToken, ...auth } = value ?? {};
+    for (const peer of peers) await peer.login({ auth: auth.username === undefined ? undefined : auth }, getToken);
+    this.resume();
+  }
+
+  async isPushed(id) {
+    const [raw] = await this.#started;
+    return raw.isPushed(asText(id, 'Document id', 'illegal_docid'));
+  }
+
+  [Symbol.asyncIterator]() {
+    return statuses(this);
   }
 
   cancel() {
+    if (this.ended) status._ends(this);
     if (this.ended || this.cancelled) return;
     this.cancelled = true;
     this.state = 'cancelled';
@@ -320,13 +449,17 @@ export class Replication extends Task {
 }
 
 export class Sync extends Task {
+  #status;
+
   constructor(given, push, pull) {
     super(given?.signal);
     Object.assign(this, { push, pull });
     const ways = Object.entries({ push, pull });
     const paused = { push: false, pull: false };
     const reasons = {};
+    const tell = teller(this);
     for (const [direction, way] of ways) {
+      way.on('status', tell);
       way.on('change', (change) => this.emit('change', { direction, change }));
       way.on('denied', (doc) => this.emit('denied', { direction, doc }));
       way.on('checkpoint', (checkpoint) => this.emit('checkpoint', { direction, ...checkpoint }));
@@ -354,6 +487,36 @@ export class Sync extends Task {
   get state() {
     const states = [this.push.state, this.pull.state];
     return ['active', 'stopped', 'pending'].find((state) => states.includes(state)) ?? states[0];
+  }
+
+  get status() {
+    const [push, pull] = [this.push.status, this.pull.status];
+    if (this.#status?.push !== push || this.#status.pull !== pull) {
+      this.#status = Object.freeze({ ...merged([['up', push], ['down', pull]]), push, pull });
+    }
+    return this.#status;
+  }
+
+  pause() {
+    this.push.pause();
+    this.pull.pause();
+  }
+
+  resume() {
+    this.push.resume();
+    this.pull.resume();
+  }
+
+  async login(value) {
+    await Promise.all([this.push.login(value), this.pull.login(value)]);
+  }
+
+  isPushed(id) {
+    return this.push.isPushed(id);
+  }
+
+  [Symbol.asyncIterator]() {
+    return statuses(this);
   }
 
   cancel() {

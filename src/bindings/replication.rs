@@ -7,13 +7,13 @@ use js_sys::{Function, JSON, Promise};
 use wasm_bindgen::{JsValue, prelude::wasm_bindgen};
 
 use super::{
-    convert::{json, options, spawn},
+    convert::{json, options, promise, spawn},
     failure,
     peer::PeerHandle,
 };
 use crate::{
     error::Result,
-    replicate::{self, BackOff, Event, Handle, Options},
+    replicate::{self, BackOff, Event, Handle, Options, State},
     web,
 };
 
@@ -30,6 +30,43 @@ impl Replication {
     #[wasm_bindgen(js_name = done)]
     pub fn done(&self) -> Promise {
         self.done.clone()
+    }
+
+    /// How it stands: `{phase, since, pending, docsRead, docsWritten, docWriteFailures, bytes, error,
+    /// retryAt}`, with `null` for what is unknown or not there. `tell("status")` is called once when it
+    /// has changed since.
+    #[wasm_bindgen(js_name = status)]
+    pub fn status(&self) -> JsValue {
+        let State { phase, since_ms, pending, bytes, summary, error, retry_at_ms } = self.handle.state();
+        let status = serde_json::json!({
+            "phase": phase, "since": since_ms, "pending": pending, "docsRead": summary.docs_read,
+            "docsWritten": summary.docs_written, "docWriteFailures": summary.doc_write_failures,
+            "bytes": bytes, "error": null, "retryAt": retry_at_ms,
+        });
+        let status = parsed(&json(&status)).unwrap_or_default();
+        if let Some(error) = error {
+            failure::set(&status, "error", &failure::to_js(&error));
+        }
+        status
+    }
+
+    /// Holds it until [`Replication::resume`].
+    #[wasm_bindgen(js_name = pause)]
+    pub fn pause(&self) {
+        self.handle.pause();
+    }
+
+    /// Goes on, at once; also after a login, and with what was denied.
+    #[wasm_bindgen(js_name = resume)]
+    pub fn resume(&self) {
+        self.handle.resume();
+    }
+
+    /// A promise of whether nothing of a document is left to go over.
+    #[wasm_bindgen(js_name = isPushed)]
+    pub fn is_pushed(&self, id: String) -> Promise {
+        let handle = self.handle.clone();
+        promise(async move { Ok(handle.is_pushed(&id).await?.into()) })
     }
 
     /// Ends it; the promise resolves.
@@ -53,21 +90,27 @@ pub fn replicate(
     if let Some(function) = back_off_function {
         options.back_off = BackOff::new(move |last_ms| pause_ms(&function, last_ms));
     }
+    let telling = tell.clone();
     let on_event = Rc::new(move |event: Event| {
         if let Ok((name, detail)) = event_to_js(&event) {
             // Only queues; what the caller's listeners throw ends up in the event loop.
-            let _ = tell.call2(&JsValue::UNDEFINED, &name.into(), &detail);
+            let _ = telling.call2(&JsValue::UNDEFINED, &name.into(), &detail);
         }
     });
     let platform = Rc::new(web::WebPlatform);
     let (handle, replicating) =
         replicate::replicate(source.peer.clone(), target.peer.clone(), platform, options, on_event);
+    handle.on_change(move || {
+        let _ = tell.call1(&JsValue::UNDEFINED, &"status".into());
+    });
     let steering = handle.clone();
     let waking = handle.clone();
     let work = async move {
         let guard = web::on_wake(move || waking.wake());
         let outcome = replicating.await;
         drop(guard);
+        // It holds what holds us.
+        steering.on_change(|| ());
         match outcome {
             Ok(summary) => parsed(&json(&summary)).map_err(|error| failure::to_js(&error)),
             Err(error) => {

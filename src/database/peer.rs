@@ -111,6 +111,10 @@ impl Peer for Database {
         async { Ok(self.inner.uuid.clone()) }.boxed_local()
     }
 
+    fn is_here(&self) -> bool {
+        true
+    }
+
     fn info(&self) -> Pending<'_, PeerInfo> {
         async {
             self.fresh().await?;

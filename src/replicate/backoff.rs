@@ -5,6 +5,10 @@ use crate::platform::Platform;
 
 const FIRST_MS: u32 = 1_000;
 
+/// A server that asks for a longer pause than this (`Retry-After`) is asked again all the same: some say a
+/// day, and mean that they do not know.
+pub const MAX_ASKED_MS: u32 = 600_000;
+
 /// The pauses between attempts: doubled each time up to a minute, and each a little different, so that
 /// the devices that a server lost all at once do not come back all at once.
 pub struct Pauses {
@@ -28,6 +32,15 @@ impl Pauses {
         platform.random_bytes(&mut random);
         let half = self.last_ms / 2;
         half + u32::from_le_bytes(random) % (half + 1)
+    }
+
+    /// The pause before `ms` are over that a server asked for, with a little on top, so that not all
+    /// whom it asked come back at once.
+    pub fn after_ms(platform: &dyn Platform, ms: u32) -> u32 {
+        let asked = ms.min(MAX_ASKED_MS);
+        let mut random = [0; 4];
+        platform.random_bytes(&mut random);
+        asked + u32::from_le_bytes(random) % (asked / 4 + 1)
     }
 
     /// Something went well: the next pause is a short one again.
@@ -65,6 +78,13 @@ mod tests {
         assert!((30_000..=60_000).contains(&pauses.next_ms(&Fixed(0xa7))));
         pauses.reset();
         assert_eq!(pauses.next_ms(&Fixed(0)), 500);
+    }
+
+    #[test]
+    fn what_a_server_asks_for_is_kept_up_to_ten_minutes() {
+        assert_eq!(Pauses::after_ms(&Fixed(0), 90_000), 90_000);
+        assert!((90_000..=112_500).contains(&Pauses::after_ms(&Fixed(0xa7), 90_000)));
+        assert_eq!(Pauses::after_ms(&Fixed(0), u32::MAX), MAX_ASKED_MS);
     }
 
     #[test]

@@ -7,17 +7,19 @@
 //!                {"session_id":"S2", "recorded_seq":"17-…", …}, … ] }        newest first, at most 50
 //! ```
 //!
+//! Two members are ours, and CouchDB passes over them: what was denied (see `denied.rs`).
+//!
 //! Both sides say the same unless something happened to one of them. A replication resumes where their
 //! histories last agree, and from the beginning if they never do: a database that was deleted, evicted
 //! or restored from a backup is noticed by what it does not remember.
 //!
 //! Source: `couch_replicator_scheduler_job.erl`, `compare_replication_logs/2` and `do_checkpoint/1`.
 
-use std::rc::Rc;
+use std::{cell::RefCell, rc::Rc};
 
 use serde_json::{Map, Value, json};
 
-use super::{clock, id::REPLICATION_ID_VERSION, options::Checkpoints, report::Summary};
+use super::{clock, denied::Denied, id::REPLICATION_ID_VERSION, options::Checkpoints, report::Summary};
 use crate::{
     error::{Error, Kind, Result},
     model::Seq,
@@ -103,6 +105,13 @@ impl Logs {
         Ok(logs)
     }
 
+    /// Adds what both sides remember of documents that were denied.
+    pub fn load_denied(&self, denied: &mut Denied) {
+        for log in [&self.source.log, &self.target.log].into_iter().flatten() {
+            denied.load(&log.body);
+        }
+    }
+
     /// Where to go on from.
     pub fn start(&self) -> &Seq {
         &self.start
@@ -152,11 +161,12 @@ impl Logs {
         &mut self,
         seq: &Seq,
         summary: &Summary,
+        denied: &RefCell<Denied>,
         checked: u64,
         found: u64,
         now_ms: f64,
     ) -> Result<Recorded> {
-        if *seq == self.recorded || !self.is_kept() {
+        if (*seq == self.recorded && !denied.borrow().is_news) || !self.is_kept() {
             return Ok(Recorded::Yes);
         }
         let entry = json!({
@@ -174,7 +184,8 @@ impl Logs {
         });
         let mut history = vec![entry];
         history.extend(self.history.iter().take(MAX_HISTORY - 1).cloned());
-        let body = self.body(seq, history);
+        let mut body = self.body(seq, history);
+        denied.borrow().save(&mut body);
         if self.source.is_kept {
             match self.source.write(&self.id, &self.session, body.clone()).await {
                 // A source that only lets us read: the target's checkpoint has to do. One that let us
@@ -190,6 +201,7 @@ impl Logs {
             return Ok(Recorded::Lost);
         }
         self.recorded = seq.clone();
+        denied.borrow_mut().is_news = false;
         Ok(Recorded::Yes)
     }
 
@@ -262,9 +274,14 @@ fn session_of(entry: &Value) -> Option<&str> {
     entry.get("session_id").and_then(Value::as_str)
 }
 
+/// How far one side says that it has come.
+pub fn last_seq(log: &Map<String, Value>) -> Seq {
+    log.get("source_last_seq").cloned().map_or_else(Seq::zero, Seq)
+}
+
 /// Where to resume with one side's word alone.
 fn alone(log: &Map<String, Value>) -> (Seq, Vec<Value>) {
-    (log.get("source_last_seq").cloned().map_or_else(Seq::zero, Seq), history(log))
+    (last_seq(log), history(log))
 }
 
 /// Where two logs last agree, and the history up to there.

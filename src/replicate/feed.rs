@@ -4,7 +4,7 @@
 //! Pages are read one after the other, since each begins where the last one ended; what a page names is
 //! asked for while the next page is being read and the one before is being stored.
 
-use std::collections::HashMap;
+use std::{cell::RefCell, collections::HashMap};
 
 use futures::{
     FutureExt, Stream, StreamExt, TryStreamExt,
@@ -12,11 +12,11 @@ use futures::{
     stream,
 };
 
-use super::{Options, Style, control::Handle};
+use super::{Options, Style, control::Job};
 use crate::{
     error::Result,
     model::{Rev, Seq},
-    peer::{ChangesPage, ChangesQuery, Fetched, MissingRevs, Peer},
+    peer::{Change, ChangesPage, ChangesQuery, Fetched, MissingRevs, Peer},
     platform::Platform,
 };
 
@@ -66,11 +66,13 @@ pub struct Feed<'a> {
     /// What is asked.
     pub options: &'a Options,
     /// Its wake-ups make a waiting line be asked anew.
-    pub handle: &'a Handle,
+    pub job: &'a Job,
     /// What is asked of the source.
     pub query: ChangesQuery,
     /// The target had nothing at the start, so it need not be asked what it lacks.
     pub is_target_empty: bool,
+    /// Changes to begin with, as if they came first in the feed.
+    pub first: RefCell<Vec<Change>>,
 }
 
 enum Step {
@@ -105,6 +107,11 @@ impl<'a> Feed<'a> {
         loop {
             match step {
                 Step::Read => {
+                    let results = self.first.take();
+                    if !results.is_empty() {
+                        let page = ChangesPage { results, last_seq: since.clone(), pending: None };
+                        return Ok(Some((Some(page), (since, Step::Read))));
+                    }
                     let page = self.source.changes(&self.query, &since, limit, None).await?;
                     let has_moved = page.last_seq != since;
                     // An empty page in the middle is one whose changes a filter passed over.
@@ -143,13 +150,13 @@ impl<'a> Feed<'a> {
     async fn wait(&self, since: &Seq, limit: usize) -> Result<Option<ChangesPage>> {
         let asked_ms = self.platform.now_ms();
         let waiting = self.source.changes(&self.query, since, limit, Some(self.options.timeout_ms));
-        let page = match select(waiting, self.handle.woken().boxed_local()).await {
+        let page = match select(waiting, self.job.woken().boxed_local()).await {
             Either::Left((page, _)) => page?,
             Either::Right(_) => return Ok(None),
         };
         let waited_ms = self.platform.now_ms() - asked_ms;
         if page.results.is_empty() && waited_ms < f64::from(MIN_WAIT_MS) {
-            select(self.platform.sleep(MIN_WAIT_MS), self.handle.woken().boxed_local()).await;
+            select(self.platform.sleep(MIN_WAIT_MS), self.job.woken().boxed_local()).await;
         }
         Ok(Some(page))
     }

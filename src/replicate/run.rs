@@ -1,87 +1,33 @@
 //! The replication itself: attempts, and what happens in one.
 
-use std::{cell::Cell, rc::Rc};
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+};
 
 use futures::{
     FutureExt, StreamExt,
-    future::{Either, join, select},
+    future::{Either, join, pending, select},
     pin_mut,
 };
 
 use super::{
     Event, Handle, Options, Phase, Progress, Status, Summary,
-    backoff::Pauses,
+    backoff::{MAX_ASKED_MS, Pauses},
     checkpoint::{Logs, Recorded},
     clock,
+    control::Job,
+    denied::Retry,
     feed::{Batch, Feed, Item},
-    id::replication_id,
     report::DocRev,
     transfer::Transfer,
 };
 use crate::{
     error::{Error, Kind, Result},
     model::{Seq, hex},
-    peer::Peer,
+    peer::{ChangesQuery, Peer},
     platform::Platform,
 };
-
-/// Starts to replicate `source` into `target`. Nothing happens until the future is polled; dropping it
-/// ends the replication where it stands, as [`Handle::cancel`] does.
-///
-/// With `retry`, what may pass by itself (no network, a server that is overloaded or restarting) is
-/// waited out. Everything else ends it: no login, no database, no room.
-///
-/// Errors: the one that ended it. [`Handle::state`] still has the summary then.
-/// Atomic: each document on its own; a checkpoint is written only after everything it speaks for.
-pub fn replicate(
-    source: Rc<dyn Peer>,
-    target: Rc<dyn Peer>,
-    platform: Rc<dyn Platform>,
-    options: Options,
-    on_event: Rc<dyn Fn(Event)>,
-) -> (Handle, impl Future<Output = Result<Summary>> + 'static) {
-    let handle = Handle::new(Summary {
-        ok: true,
-        status: Status::Active,
-        start_time: clock::iso8601(platform.now_ms()),
-        end_time: None,
-        docs_read: 0,
-        docs_written: 0,
-        doc_write_failures: 0,
-        errors: Vec::new(),
-        last_seq: Seq::zero(),
-        pending: None,
-    });
-    let replication = Replication {
-        source,
-        target,
-        platform,
-        options,
-        handle: handle.clone(),
-        on_event,
-        told: Cell::new(Told::Nothing),
-    };
-    (handle, replication.run())
-}
-
-struct Replication {
-    source: Rc<dyn Peer>,
-    target: Rc<dyn Peer>,
-    platform: Rc<dyn Platform>,
-    options: Options,
-    handle: Handle,
-    on_event: Rc<dyn Fn(Event)>,
-    /// The last of `active` and `paused` that was told, so that neither is told twice.
-    told: Cell<Told>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Told {
-    Nothing,
-    Active,
-    Done,
-    Failed,
-}
 
 /// Why an attempt ended before its work did.
 enum Halt {
@@ -96,92 +42,243 @@ impl From<Error> for Halt {
     }
 }
 
+/// Starts to replicate `source` into `target`. Nothing happens until the future is polled; dropping it
+/// ends the replication where it stands, as [`Handle::cancel`] does.
+///
+/// With `retry`, what may pass by itself (no network, a server that is overloaded or restarting), a login
+/// that is missing and a device that is full are waited out; [`Phase`] says how. Everything else ends it.
+///
+/// Errors: the one that ended it. [`Handle::state`] still has the summary then.
+/// Atomic: each document on its own; a checkpoint is written only after everything it speaks for.
+pub fn replicate(
+    source: Rc<dyn Peer>,
+    target: Rc<dyn Peer>,
+    platform: Rc<dyn Platform>,
+    options: Options,
+    on_event: Rc<dyn Fn(Event)>,
+) -> (Handle, impl Future<Output = Result<Summary>> + 'static) {
+    let summary = Summary {
+        ok: true,
+        status: Status::Active,
+        start_time: clock::iso8601(platform.now_ms()),
+        end_time: None,
+        docs_read: 0,
+        docs_written: 0,
+        doc_write_failures: 0,
+        errors: Vec::new(),
+        last_seq: Seq::zero(),
+        pending: None,
+    };
+    let job = Rc::new(Job::new(source, target, platform, options, summary));
+    let handle = Handle::new(&job);
+    let replication =
+        Replication { job, on_event, told: Cell::new(Told::Nothing), not_before_ms: Cell::new(0.0) };
+    (handle, replication.run())
+}
+
+struct Replication {
+    job: Rc<Job>,
+    on_event: Rc<dyn Fn(Event)>,
+    /// The last of `active` and `paused` that was told, so that neither is told twice.
+    told: Cell<Told>,
+    /// The server asked not to be asked before.
+    not_before_ms: Cell<f64>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Told {
+    Nothing,
+    Active,
+    Done,
+    Failed,
+}
+
+/// How a failure is waited out; `None` for one that waiting does not mend.
+fn phase_of(error: &Error) -> Option<Phase> {
+    match error.kind() {
+        Kind::Network => Some(Phase::Offline),
+        Kind::InsufficientStorage => Some(Phase::Paused),
+        _ if error.needs_login() => Some(Phase::NeedsAuth),
+        _ if error.is_retryable() => Some(Phase::Waiting),
+        _ => None,
+    }
+}
+
+/// A login that is missing or a device that is full may show only when something is to be stored, so an
+/// attempt that connects does not end these phases.
+fn is_stuck(phase: Phase) -> bool {
+    matches!(phase, Phase::NeedsAuth | Phase::Paused)
+}
+
 impl Replication {
     async fn run(self) -> Result<Summary> {
         let outcome = {
-            let cancelled = self.handle.cancelled().boxed_local();
-            match select(cancelled, self.attempts().boxed_local()).await {
+            let cancelled = self.job.cancelled().boxed_local();
+            match select(cancelled, self.unless_paused().boxed_local()).await {
                 Either::Left(_) => None,
                 Either::Right((outcome, _)) => Some(outcome),
             }
         };
         let (phase, status) = match &outcome {
-            None => (Phase::Cancelled, Status::Cancelled),
-            Some(Ok(())) => (Phase::Complete, Status::Complete),
+            None => (Phase::Stopped, Status::Cancelled),
+            Some(Ok(())) => (Phase::Stopped, Status::Complete),
             Some(Err(_)) => (Phase::Failed, Status::Aborting),
         };
-        let end_time = clock::iso8601(self.platform.now_ms());
+        let end_time = clock::iso8601(self.job.platform.now_ms());
         let error = outcome.and_then(Result::err);
-        let summary = self.handle.update(|state| {
-            state.phase = phase;
+        let summary = self.job.update(|state| {
             state.error = error.clone();
+            state.retry_at_ms = None;
             state.summary.ok = error.is_none();
             state.summary.status = status;
             state.summary.end_time = Some(end_time);
             state.summary.clone()
         });
+        self.job.enter(phase);
         error.map_or(Ok(summary), Err)
     }
 
-    async fn attempts(&self) -> Result<()> {
-        let mut pauses = Pauses::new(self.options.back_off.clone());
-        // How far the work has come, for the next attempt where no checkpoint says it.
-        let mut position = None;
+    async fn unless_paused(&self) -> Result<()> {
+        let mut pauses = Pauses::new(self.job.options.back_off.clone());
         loop {
-            self.enter(Phase::Connecting);
-            let error = match self.attempt(&mut pauses, &mut position).await {
+            let interrupted = self.job.interrupted().boxed_local();
+            let is_held = match select(interrupted, self.attempts(&mut pauses).boxed_local()).await {
+                Either::Right((outcome, _)) => return outcome,
+                Either::Left((is_held, _)) => is_held,
+            };
+            self.job.update(|state| (state.error, state.retry_at_ms) = (None, None));
+            if is_held {
+                self.job.enter(Phase::Paused);
+                let resumed = self.job.resumed().boxed_local();
+                self.told.set(Told::Failed);
+                self.tell(Event::Paused(None));
+                select(resumed, self.count_pending().boxed_local()).await;
+            }
+            self.job.enter(Phase::Connecting);
+        }
+    }
+
+    async fn attempts(&self, pauses: &mut Pauses) -> Result<()> {
+        let job = &*self.job;
+        loop {
+            // For who pauses and resumes while a server wants to be left alone. A clock that was set back
+            // is no reason to wait for hours.
+            let early_ms = self.not_before_ms.get() - job.platform.now_ms();
+            if early_ms > 0.0 {
+                job.platform.sleep((early_ms as u32).min(2 * MAX_ASKED_MS)).await;
+            }
+            let error = match self.attempt(pauses).await {
                 Ok(()) => return Ok(()),
                 Err(Halt::Lost) => {
-                    position = None;
-                    self.platform.sleep(pauses.next_ms(&*self.platform)).await;
+                    job.place.take();
+                    job.platform.sleep(pauses.next_ms(&*job.platform)).await;
                     continue;
                 }
                 Err(Halt::Failed(error)) => error,
             };
-            if !self.options.retry || !error.is_retryable() {
-                return Err(error);
-            }
-            self.handle.update(|state| {
-                state.phase = Phase::Waiting;
-                state.error = Some(error.clone());
-            });
-            // Before the caller is told, who may wake us at once.
-            let woken = self.handle.woken().boxed_local();
-            self.told.set(Told::Failed);
-            self.tell(Event::Paused(Some(error)));
-            let pause = self.platform.sleep(pauses.next_ms(&*self.platform));
-            if let Either::Right(_) = select(pause, woken).await {
-                pauses.reset();
+            match phase_of(&error).filter(|_| job.options.retry) {
+                Some(phase) => self.wait(phase, error, pauses).await,
+                None => return Err(error),
             }
         }
     }
 
-    async fn attempt(&self, pauses: &mut Pauses, position: &mut Option<Seq>) -> Result<(), Halt> {
-        let (source, target) = (&*self.source, &*self.target);
+    /// The pause after a failure.
+    async fn wait(&self, phase: Phase, error: Error, pauses: &mut Pauses) {
+        let job = &*self.job;
+        let mut pause_ms = pauses.next_ms(&*job.platform);
+        let asked_ms = error.retry_after_ms().map(|ms| Pauses::after_ms(&*job.platform, ms));
+        pause_ms = pause_ms.max(asked_ms.unwrap_or(0));
+        let retry_at_ms = job.platform.now_ms() + f64::from(pause_ms);
+        if phase == Phase::NeedsAuth {
+            job.retry_denied.set(Retry::All);
+        }
+        job.update(|state| {
+            state.error = Some(error.clone());
+            state.retry_at_ms = Some(retry_at_ms);
+        });
+        job.enter(phase);
+        // Before the caller is told, who may wake us at once.
+        let woken = job.woken().boxed_local();
+        job.resumed.set(false);
+        self.told.set(Told::Failed);
+        self.tell(Event::Paused(Some(error)));
+        let over = job.platform.sleep(pause_ms);
+        let waiting = async {
+            if asked_ms.is_some() {
+                self.not_before_ms.set(retry_at_ms);
+                over.await;
+                self.not_before_ms.set(0.0);
+            } else if let Either::Right(_) = select(over, woken).await {
+                pauses.reset();
+            }
+        };
+        select(waiting.boxed_local(), self.count_pending().boxed_local()).await;
+        job.update(|state| state.retry_at_ms = None);
+        if job.resumed.take() {
+            job.enter(Phase::Connecting);
+        }
+    }
+
+    /// Keeps the number of pending changes true while nothing moves, where that costs no network: what is
+    /// written meanwhile counts. Never ends.
+    async fn count_pending(&self) {
+        let job = &*self.job;
+        let counting = async {
+            let since = job.last_place().await?;
+            let query = job.options.query();
+            loop {
+                let end = job.source.info().await?.update_seq;
+                let page = job.source.changes(&query, &since, 1, None).await?;
+                let pending = page.pending.map(|pending| pending + page.results.len() as u64);
+                job.update(|state| state.pending = pending);
+                let any = ChangesQuery::default();
+                job.source.changes(&any, &end, 1, Some(job.options.timeout_ms)).await?;
+            }
+        };
+        if job.source.is_here() {
+            // A source that fails is the next attempt's to tell.
+            let _: Result<()> = counting.await;
+        }
+        pending().await
+    }
+
+    async fn attempt(&self, pauses: &mut Pauses) -> Result<(), Halt> {
+        let job = &*self.job;
         let is_target_empty = self.is_target_empty().await?;
         let mut logs = self.logs().await?;
-        let start = self.start(&logs, position.as_ref()).await?;
+        if job.place.borrow().is_none() {
+            logs.load_denied(&mut job.denied.borrow_mut());
+        }
+        let start = self.start(&logs).await?;
         if start != *logs.start() {
             logs.start_at(start.clone());
         }
-        *position = Some(start.clone());
-        self.handle.update(|state| state.summary.last_seq = start.clone());
-        self.enter(Phase::CatchingUp);
+        job.place.replace(Some(start.clone()));
+        job.update(|state| state.summary.last_seq = start.clone());
+        if !is_stuck(job.phase()) {
+            job.enter(Phase::CatchingUp);
+        }
 
         let feed = Feed {
-            source,
-            target,
-            platform: &*self.platform,
-            options: &self.options,
-            handle: &self.handle,
-            query: self.options.query(),
+            source: &*job.source,
+            target: &*job.target,
+            platform: &*job.platform,
+            options: &job.options,
+            job,
+            query: job.options.query(),
             is_target_empty,
+            first: RefCell::new(job.denied.borrow_mut().take(job.retry_denied.get())),
         };
+        let mut is_retrying = !feed.first.borrow().is_empty();
+        if !is_retrying {
+            job.retry_denied.set(Retry::None);
+        }
+        let mut has_news = false;
         let items = feed.items(start);
         pin_mut!(items);
         let (mut checked, mut found) = (0, 0);
-        let mut recorded_ms = self.platform.now_ms();
-        let mut has_news = false;
+        let mut recorded_ms = job.platform.now_ms();
         let mut item = items.next().await;
         loop {
             let (is_due, next) = match item {
@@ -191,28 +288,31 @@ impl Replication {
                     has_news |= !batch.fetched.is_empty();
                     let (stored, next) = join(self.store(batch), items.next()).await;
                     stored?;
-                    *position = Some(last_seq);
+                    if std::mem::take(&mut is_retrying) {
+                        job.denied.borrow_mut().went_through();
+                        job.retry_denied.set(Retry::None);
+                    }
+                    job.place.replace(Some(last_seq));
                     pauses.reset();
                     (self.is_due(recorded_ms), Some(next))
                 }
                 // Changes that the target had anyway, as what another replication just brought here, are
                 // not worth a checkpoint each.
-                Some(Ok(Item::CaughtUp)) => {
-                    (has_news || !self.options.live || self.is_due(recorded_ms), None)
-                }
+                Some(Ok(Item::CaughtUp)) => (has_news || !job.options.live || self.is_due(recorded_ms), None),
                 Some(Err(error)) => return Err(error.into()),
                 None => return Ok(()),
             };
             if is_due {
-                let (seq, summary) =
-                    (position.clone().unwrap_or_else(Seq::zero), self.handle.state().summary);
-                (recorded_ms, has_news) = (self.platform.now_ms(), false);
+                let seq = job.place.borrow().clone().unwrap_or_else(Seq::zero);
+                let summary = job.update(|state| state.summary.clone());
+                (recorded_ms, has_news) = (job.platform.now_ms(), false);
                 let is_news = seq != *logs.recorded();
-                match logs.record(&seq, &summary, checked, found, recorded_ms).await? {
+                match logs.record(&seq, &summary, &job.denied, checked, found, recorded_ms).await? {
                     Recorded::Lost => return Err(Halt::Lost),
                     Recorded::Yes if is_news && logs.is_kept() => self.tell(Event::Checkpoint(seq)),
                     Recorded::Yes => {}
                 }
+                job.denied.borrow_mut().replay = None;
             }
             item = match next {
                 Some(next) => next,
@@ -227,63 +327,78 @@ impl Replication {
 
     /// Whether the target has never had a document. Makes it if it is not there.
     async fn is_target_empty(&self) -> Result<bool> {
-        match self.target.info().await {
+        let target = &self.job.target;
+        match target.info().await {
             Ok(info) => Ok(info.total_count == Some(0)),
-            Err(error) if error.kind() == Kind::NotFound && self.options.create_target => {
-                self.target.create().await
+            Err(error) if error.kind() == Kind::NotFound && self.job.options.create_target => {
+                target.create().await
             }
             Err(error) => Err(error),
         }
     }
 
     async fn logs(&self) -> Result<Logs> {
-        let (source, target) = (self.source.identity().await?, self.target.identity().await?);
-        let id = replication_id(&source, &target, &self.options);
+        let job = &*self.job;
         let mut session = [0; 16];
-        self.platform.random_bytes(&mut session);
+        job.platform.random_bytes(&mut session);
         Logs::read(
-            id,
+            job.id().await?,
             hex(&session),
-            self.platform.now_ms(),
-            self.source.clone(),
-            self.target.clone(),
-            self.options.checkpoint,
+            job.platform.now_ms(),
+            job.source.clone(),
+            job.target.clone(),
+            job.options.checkpoint,
         )
         .await
     }
 
     /// Where to begin: where the caller says, else where the checkpoints say. A later attempt goes on
-    /// where the one before came to if there is nothing better.
-    async fn start(&self, logs: &Logs, position: Option<&Seq>) -> Result<Seq> {
-        match (&self.options.since, position) {
-            (Some(_), Some(position)) => Ok(position.clone()),
-            (Some(since), None) if since.0 == "now" => Ok(self.source.info().await?.update_seq),
+    /// where the one before came to if there is nothing better. Where too many documents were denied to
+    /// name them, the feed is read again from the first.
+    async fn start(&self, logs: &Logs) -> Result<Seq> {
+        let job = &*self.job;
+        {
+            let mut denied = job.denied.borrow_mut();
+            if job.retry_denied.get() != Retry::None
+                && let Some(from) = denied.from.take()
+            {
+                (denied.replay, denied.is_news) = (Some(from), true);
+            }
+            if let Some(replay) = &denied.replay {
+                return Ok(replay.clone());
+            }
+        }
+        let place = job.place.borrow().clone();
+        match (&job.options.since, place) {
+            (Some(_), Some(place)) => Ok(place),
+            (Some(since), None) if since.0 == "now" => Ok(job.source.info().await?.update_seq),
             (Some(since), None) => Ok(since.clone()),
-            (None, Some(position)) if !logs.is_kept() => Ok(position.clone()),
+            (None, Some(place)) if !logs.is_kept() => Ok(place),
             (None, _) => Ok(logs.start().clone()),
         }
     }
 
     async fn store(&self, batch: Batch) -> Result<()> {
-        if !batch.fetched.is_empty() {
-            self.enter(Phase::CatchingUp);
-            if self.told.replace(Told::Active) != Told::Active {
-                self.tell(Event::Active);
-            }
-        }
+        let job = &*self.job;
+        let has_news = !batch.fetched.is_empty();
         let (last_seq, pending) = (batch.last_seq.clone(), batch.pending);
+        if has_news {
+            if !is_stuck(job.phase()) {
+                self.go_on();
+            }
+            let coming = batch.fetched.len() as u64;
+            job.update(|state| state.pending = pending.map(|pending| pending + coming));
+        }
         let transfer = Transfer {
-            source: &*self.source,
-            target: &*self.target,
-            platform: &*self.platform,
+            job,
             on_stored: &|docs| self.tell_stored(docs),
             on_refused: &|failure| self.tell(Event::Denied(failure)),
-            handle: &self.handle,
         };
         let stored = transfer.store(batch).await?;
-        self.handle.update(|state| {
+        job.update(|state| {
             state.summary.last_seq = last_seq;
             state.summary.pending = pending;
+            state.pending = pending;
         });
         if !stored.is_empty() {
             self.tell_stored(stored);
@@ -294,27 +409,33 @@ impl Replication {
     /// Whether the last checkpoint is so long ago that another is worth its requests. A clock that was
     /// set back is no reason to wait for hours.
     fn is_due(&self, recorded_ms: f64) -> bool {
-        let interval_ms = f64::from(self.options.checkpoint_interval_ms);
-        !(0.0..interval_ms).contains(&(self.platform.now_ms() - recorded_ms))
+        let interval_ms = f64::from(self.job.options.checkpoint_interval_ms);
+        !(0.0..interval_ms).contains(&(self.job.platform.now_ms() - recorded_ms))
     }
 
     fn caught_up(&self) {
-        self.handle.update(|state| {
-            state.phase = Phase::Live;
+        self.job.update(|state| {
             state.error = None;
+            state.pending = Some(0);
             state.summary.pending = Some(0);
         });
-        if self.options.live && self.told.replace(Told::Done) != Told::Done {
+        self.job.enter(Phase::Live);
+        if self.job.options.live && self.told.replace(Told::Done) != Told::Done {
             self.tell(Event::Paused(None));
         }
     }
 
-    fn enter(&self, phase: Phase) {
-        self.handle.update(|state| state.phase = phase);
+    /// Documents move.
+    fn go_on(&self) {
+        self.job.enter(Phase::CatchingUp);
+        if self.told.replace(Told::Active) != Told::Active {
+            self.tell(Event::Active);
+        }
     }
 
     fn tell_stored(&self, docs: Vec<DocRev>) {
-        let summary = self.handle.update(|state| {
+        self.go_on();
+        let summary = self.job.update(|state| {
             state.error = None;
             state.summary.clone()
         });

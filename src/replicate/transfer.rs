@@ -9,15 +9,14 @@ use std::{
 use futures::{Stream, StreamExt, future::join, stream};
 
 use super::{
-    control::Handle,
+    control::Job,
     feed::Batch,
     report::{DocRev, Failure, MAX_FAILURES_KEPT},
 };
 use crate::{
     error::{Error, Kind, Result},
-    model::Rev,
-    peer::{Fetched, MissingRevs, Peer, ReplicatedDoc},
-    platform::Platform,
+    model::{Content, Rev, Seq},
+    peer::{Fetched, MissingRevs, ReplicatedDoc},
 };
 
 /// How many documents' attachments are fetched at once. A browser gives one server six connections over
@@ -37,18 +36,12 @@ const MISSING_PAUSE_MS: u32 = 1_000;
 
 /// What a batch does to the summary, as it happens.
 pub struct Transfer<'a> {
-    /// Where from.
-    pub source: &'a dyn Peer,
-    /// Where to.
-    pub target: &'a dyn Peer,
-    /// For pauses.
-    pub platform: &'a dyn Platform,
+    /// Knows both sides, and holds the state.
+    pub job: &'a Job,
     /// Told when documents were stored and more of the batch follows.
     pub on_stored: &'a dyn Fn(Vec<DocRev>),
     /// Told when a document was refused.
     pub on_refused: &'a dyn Fn(Failure),
-    /// Holds the summary.
-    pub handle: &'a Handle,
 }
 
 /// A document ready to be written, or why it never will be.
@@ -64,7 +57,7 @@ impl Transfer<'_> {
         let Batch { fetched, ancestors, .. } = batch;
         let docs = self.readable(fetched).await?;
         let read = docs.len() as u64;
-        self.handle.update(|state| state.summary.docs_read += read);
+        self.job.update(|state| state.summary.docs_read += read);
 
         let fills = docs.into_iter().map(|doc| self.fill(doc, &ancestors));
         let filled = stream::iter(fills).buffered(FETCHES_AT_ONCE);
@@ -106,8 +99,8 @@ impl Transfer<'_> {
             }
         }
         if !missing.is_empty() {
-            self.platform.sleep(MISSING_PAUSE_MS).await;
-            for Fetched { id, rev, doc } in self.source.bulk_get(missing).await? {
+            self.job.platform.sleep(MISSING_PAUSE_MS).await;
+            for Fetched { id, rev, doc } in self.job.source.bulk_get(missing).await? {
                 match doc {
                     Ok(doc) => docs.push(doc),
                     Err(error) => self.refuse_or_fail(&id, rev.as_ref(), error, true)?,
@@ -125,7 +118,7 @@ impl Transfer<'_> {
             return Ok(Ok(doc));
         }
         let ancestors = ancestors.get(&doc.id).map_or(&[][..], Vec::as_slice);
-        let wanted = self.target.wanted_attachments(&doc, ancestors).await?;
+        let wanted = self.job.target.wanted_attachments(&doc, ancestors).await?;
         self.fetch(&mut doc, wanted).await.map(|failure| failure.map_or(Ok(doc), Err))
     }
 
@@ -135,9 +128,10 @@ impl Transfer<'_> {
             if doc.attachments[index].content.is_some() {
                 continue;
             }
-            match self.source.attachment(doc, &doc.attachments[index]).await {
+            match self.job.source.attachment(doc, &doc.attachments[index]).await {
                 Ok(content) => doc.attachments[index].content = Some(content),
-                Err(error) if concerns_all(&error, true) => return Err(error),
+                // A request of its own: the login is everybody's.
+                Err(error) if concerns_all(&error, true) || error.needs_login() => return Err(error),
                 Err(error) => return Ok(Some(Failure::new(&doc.id, Some(doc.rev()), &error))),
             }
         }
@@ -149,17 +143,14 @@ impl Transfer<'_> {
         &self,
         filled: &mut (impl Stream<Item = Result<Filled>> + Unpin),
     ) -> Result<Option<Vec<ReplicatedDoc>>> {
-        let (mut group, mut content_bytes, mut body_bytes) = (Vec::new(), 0, 0);
-        while group.len() < GROUP_DOCS && content_bytes < GROUP_CONTENT_BYTES && body_bytes < GROUP_BODY_BYTES
-        {
+        let (mut group, mut contents, mut bodies) = (Vec::new(), 0, 0);
+        while group.len() < GROUP_DOCS && contents < GROUP_CONTENT_BYTES && bodies < GROUP_BODY_BYTES {
             match filled.next().await {
                 None => break,
                 Some(doc) => match doc? {
                     Ok(doc) => {
-                        let contents =
-                            doc.attachments.iter().filter_map(|attachment| attachment.content.as_ref());
-                        content_bytes += contents.map(|content| content.size_bytes()).sum::<u64>();
-                        body_bytes += doc.body.len();
+                        contents += content_bytes(&doc);
+                        bodies += doc.body.len();
                         group.push(doc);
                     }
                     Err(failure) => self.refuse(failure),
@@ -201,30 +192,50 @@ impl Transfer<'_> {
         stored: &RefCell<Vec<DocRev>>,
         mut stubbed: Option<HashMap<usize, ReplicatedDoc>>,
     ) -> Result<Vec<ReplicatedDoc>> {
-        let names: Vec<DocRev> = docs
-            .iter()
-            .map(|doc| DocRev { id: doc.id.clone(), rev: doc.rev().clone(), deleted: doc.deleted })
-            .collect();
-        let outcomes = self.target.write_replicated(docs).await?;
-        let (mut again, mut written, mut failed) = (Vec::new(), 0, None);
-        for (index, (name, outcome)) in names.into_iter().zip(outcomes).enumerate() {
-            match outcome {
+        let names: Vec<Sent> = {
+            let denied = self.job.denied.borrow();
+            let sent = |doc: &ReplicatedDoc| Sent {
+                name: DocRev { id: doc.id.clone(), rev: doc.rev().clone(), deleted: doc.deleted },
+                bytes: doc.body.len() as u64 + content_bytes(doc),
+                settles: denied.settled_by(doc),
+            };
+            docs.iter().map(sent).collect()
+        };
+        let outcomes = self.job.target.write_replicated(docs).await?;
+        let (mut again, mut written, mut bytes, mut failed) = (Vec::new(), 0, 0, None);
+        for (index, (sent, outcome)) in names.into_iter().zip(outcomes).enumerate() {
+            let Sent { name, bytes: size, settles } = sent;
+            let failure = match outcome {
                 Ok(()) => {
+                    self.job.denied.borrow_mut().settle(&name.id, &settles);
                     stored.borrow_mut().push(name);
-                    written += 1;
+                    (written, bytes) = (written + 1, bytes + size);
+                    continue;
                 }
                 Err(error) if error.kind() == Kind::MissingStub => {
                     match stubbed.as_mut().and_then(|stubbed| stubbed.remove(&index)) {
-                        Some(doc) => again.push(doc),
-                        None => self.refuse(Failure::new(&name.id, Some(&name.rev), &error)),
+                        Some(doc) => {
+                            again.push(doc);
+                            continue;
+                        }
+                        None => error,
                     }
                 }
                 // The others of this group are counted first.
-                Err(error) if concerns_all(&error, false) => failed = Some(error),
-                Err(error) => self.refuse(Failure::new(&name.id, Some(&name.rev), &error)),
-            }
+                Err(error) if concerns_all(&error, false) => {
+                    failed = Some(error);
+                    continue;
+                }
+                Err(error) => error,
+            };
+            self.job.denied.borrow_mut().settle(&name.id, &settles);
+            self.refuse(Failure::new(&name.id, Some(&name.rev), &failure));
         }
-        self.handle.update(|state| state.summary.docs_written += written);
+        self.job.update(|state| {
+            state.summary.docs_written += written;
+            state.bytes += bytes;
+            state.pending = state.pending.map(|pending| pending.saturating_sub(written));
+        });
         failed.map_or(Ok(again), Err)
     }
 
@@ -237,7 +248,10 @@ impl Transfer<'_> {
     }
 
     fn refuse(&self, failure: Failure) {
-        self.handle.update(|state| {
+        let place = self.job.place.borrow().clone().unwrap_or_else(Seq::zero);
+        self.job.denied.borrow_mut().add(&failure, &place);
+        self.job.update(|state| {
+            state.pending = state.pending.map(|pending| pending.saturating_sub(1));
             let summary = &mut state.summary;
             summary.doc_write_failures += 1;
             if summary.errors.len() >= MAX_FAILURES_KEPT {
@@ -247,6 +261,19 @@ impl Transfer<'_> {
         });
         (self.on_refused)(failure);
     }
+}
+
+/// What is to be known of a document once the target answers.
+struct Sent {
+    name: DocRev,
+    bytes: u64,
+    /// The revisions of it that were denied and are settled by this one.
+    settles: Vec<Rev>,
+}
+
+/// How many bytes of attachments a document brings along.
+fn content_bytes(doc: &ReplicatedDoc) -> u64 {
+    doc.attachments.iter().filter_map(|attachment| attachment.content.as_ref()).map(Content::size_bytes).sum()
 }
 
 /// Whether one document's error is everybody's: what may pass by itself, and what is the device's. The

@@ -528,10 +528,141 @@ test('a document the server refuses does not hold up the others', { timeout: 60_
   for (const [isError, , called, status, reason] of got.denied) assert.deepEqual([isError, called, status, reason], [true, 'forbidden', 403, 'bad documents are not welcome']);
   assert.deepEqual([got.result.ok, got.result.status, got.result.docs_written, got.result.doc_write_failures], [true, 'complete', 17, 5]);
   assert.equal((await allIds(name)).length, 18);
-  // What was refused is not tried again for ever: the checkpoint went past it.
+  // What was refused is tried once by each replication that starts, and nothing else is.
+  const again = await page.evaluate(async (url) => {
+    const db = await Database.open('denied');
+    const { docs_read, docs_written, doc_write_failures } = await db.replicate.to(url);
+    // Changed, it is welcome.
+    for (const { doc } of (await db.allDocs({ include_docs: true })).rows) if (doc.bad) await db.put({ ...doc, bad: undefined });
+    const task = db.replicate.to(url);
+    const changed = (await task).docs_written;
+    return { docs_read, docs_written, doc_write_failures, changed, pushed: [await task.isPushed('large'), await task.isPushed('doc:12')] };
+  }, proxy.dbUrl(name));
+  assert.deepEqual(again, { docs_read: 5, docs_written: 0, doc_write_failures: 5, changed: 5, pushed: [true, true] });
+  assert.equal(await page.evaluate(async (url) => (await (await Database.open('denied')).replicate.to(url)).docs_read, proxy.dbUrl(name)), 0);
+});
+
+// Every phase that a task is in, as its events and its iterator tell it.
+const follow = (tab) => tab.evaluate(() => {
+  globalThis.follow = (task) => {
+    task.phases = [];
+    task.iterated = [];
+    const add = (list, { phase }) => { if (list.at(-1) !== phase) list.push(phase); };
+    task.on('status', (status) => add(task.phases, status));
+    task.iterating = (async () => { for await (const status of task) add(task.iterated, status); })();
+    return task;
+  };
+});
+
+test('the status of a sync tells what goes on: offline, unwell, a login, a pause; nothing is lost on the way', { timeout: 120_000 }, async () => {
+  const name = await couch.create('status');
+  await put(name, { _id: 'there' });
+  await follow(page);
+  const phase = (expected) => page.evaluate((it) => until(() => task.status.phase === it, `being ${it}`, 30_000), expected);
+  await page.evaluate(async (url) => {
+    globalThis.db = await Database.open('status');
+    await db.put({ _id: 'here', n: 1 });
+    const began = Date.now();
+    globalThis.task = follow(watch(db.sync(url, { live: true, retry: true, back_off_function: () => 200 })));
+    const { phase: first, since, pending, bytes, error } = task.status;
+    if (first !== 'connecting' || since < began - 1 || error !== null || !Object.isFrozen(task.status)) throw new Error(JSON.stringify(task.status));
+    if (JSON.stringify([pending, bytes]) !== '[{"up":null,"down":null},{"up":0,"down":0}]') throw new Error(JSON.stringify(task.status));
+  }, proxy.dbUrl(name));
+  await phase('live');
+  const done = await page.evaluate(() => ({ ...task.status, overall: settee.status.status.phase, mine: settee.status.status.replications.includes(task.push) }));
+  assert.deepEqual([done.pending, done.error, done.push.docsWritten, done.pull.docsWritten], [{ up: 0, down: 0 }, null, 1, 1]);
+  assert.ok(done.bytes.up > 0 && done.bytes.down > 0 && done.mine);
+  assert.equal(done.overall, 'live');
+
+  await couch.stop();
+  await page.evaluate(() => db.bulkDocs([{ _id: 'a' }, { _id: 'b' }, { _id: 'c' }]));
+  await phase('offline');
+  const offline = await page.evaluate(async () => {
+    await until(() => task.status.pending.up === 3, 'counting what is to be sent');
+    const { status } = task;
+    return { name: status.error.name, isError: status.error instanceof settee.SetteeError, since: status.since, pushed: [await task.isPushed('a'), await task.isPushed('here')] };
+  });
+  assert.deepEqual([offline.name, offline.isError, offline.pushed], ['network_error', true, [false, true]]);
+  await sleep(500);
+  assert.equal(await page.evaluate(() => task.status.since), offline.since, 'offline since when it began');
+  proxy.fail(() => 503);
+  await couch.start();
+  await phase('waiting');
+  proxy.fail(() => 401);
+  await phase('needs-auth');
+  assert.equal(await page.evaluate(() => settee.status.status.error.status), 401);
+  proxy.fail(null);
+  await page.evaluate(() => task.login());
+  await phase('live');
+  assert.deepEqual(await allIds(name), ['a', 'b', 'c', 'here', 'there']);
+  assert.equal(await page.evaluate(() => task.isPushed('a')), true);
+
+  await page.evaluate(() => { task.log.length = 0; task.pause(); });
+  await phase('paused');
+  assert.ok((await page.evaluate(() => task.log)).includes('paused'));
+  await page.evaluate(() => db.put({ _id: 'while paused' }));
   proxy.clear();
-  const again = await page.evaluate(async (url) => (await (await Database.open('denied')).replicate.to(url)).docs_read, proxy.dbUrl(name));
-  assert.equal(again, 0);
+  await sleep(500);
+  assert.equal(proxy.requests.length, 0, said());
+  await page.evaluate(() => task.resume());
+  await waitFor(() => get(name, 'while paused'), { what: 'what was written while it was paused arriving' });
+  await phase('live');
+  const ended = await page.evaluate(async () => {
+    task.cancel();
+    await task;
+    await task.iterating;
+    const { phases, iterated, status } = task;
+    return { phases, iterated, phase: status.phase, push: status.push.phase, left: settee.status.status.replications.includes(task.push) };
+  });
+  assert.deepEqual([ended.phase, ended.push, ended.left], ['stopped', 'stopped', false]);
+  const order = ['live', 'offline', 'waiting', 'needs-auth', 'live', 'paused', 'live', 'stopped'];
+  for (const told of [ended.phases, ended.iterated]) {
+    let at = 0;
+    for (const it of told) if (it === order[at]) at += 1;
+    assert.equal(at, order.length, told.join());
+  }
+});
+
+test('without retry a replication that fails says so, here and in the status of all', { timeout: 60_000 }, async () => {
+  await follow(page);
+  const got = await page.evaluate(async () => {
+    const db = await Database.open('failing');
+    const task = follow(db.replicate.to('http://127.0.0.1:9/db'));
+    await failure(task);
+    await task.iterating;
+    const overall = settee.status.status;
+    const out = { phases: task.iterated, error: task.status.error.name, overall: [overall.phase, overall.error.name, overall.replications.includes(task)] };
+    const never = db.replicate.to('http://');
+    await failure(never);
+    out.never = [never.status.phase, never.status.error.name];
+    never.cancel();
+    task.cancel();
+    out.after = settee.status.status.replications.includes(task);
+    return out;
+  });
+  assert.deepEqual(got, {
+    phases: ['connecting', 'failed'], error: 'network_error', overall: ['failed', 'network_error', true], never: ['failed', 'bad_request'], after: false,
+  });
+});
+
+test('a document that a login may not write goes over after the next one', { timeout: 60_000 }, async () => {
+  const name = await couch.create('denied-login');
+  await put(name, { _id: '_design/rules', validate_doc_update: 'function (doc) { if (doc.owner) throw { forbidden: "not yours" }; }' });
+  await page.evaluate(async (url) => {
+    globalThis.db = await Database.open('denied-login');
+    await db.bulkDocs([{ _id: 'a' }, { _id: 'b', owner: 'somebody' }, { _id: 'c' }]);
+    globalThis.task = watch(db.sync(url, { live: true, retry: true }));
+    await until(() => task.log.includes('denied'), 'being denied');
+    await until(() => task.status.phase === 'live', 'being live');
+  }, proxy.dbUrl(name));
+  assert.deepEqual(await allIds(name), ['_design/rules', 'a', 'c']);
+  assert.equal(await page.evaluate(() => task.isPushed('b')), false);
+  const rules = await get(name, '_design/rules');
+  await couch.must('DELETE', `/${name}/_design/rules?rev=${rules._rev}`);
+  await page.evaluate(() => task.login());
+  await waitFor(() => get(name, 'b'), { what: 'the document arriving after a login' });
+  await page.evaluate(() => until(() => task.isPushed('b'), 'being known as pushed'));
+  await page.evaluate(async () => { task.cancel(); await task; });
 });
 
 test('only some documents: doc_ids, selector, since', { timeout: 60_000 }, async (t) => {

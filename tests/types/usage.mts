@@ -1,6 +1,6 @@
 // Compiled, never run: the declarations allow what the package does, and
 // refuse what it would refuse.
-import { Database, SetteeError, init, version } from 'settee';
+import { Database, SetteeError, init, status, version } from 'settee';
 import type { Change, ExistingDocument, ReplicationResult, Sync } from 'settee';
 
 interface Photo {
@@ -59,6 +59,12 @@ export async function replication(db: Database<Photo>): Promise<boolean> {
   sync.on('change', ({ direction, change }) => console.log(direction, change.docs.length))
     .on('paused', (error) => console.log(error?.message))
     .on('denied', ({ doc }) => console.log(doc.docId));
+  sync.on('status', ({ phase, since, pending, push }) => console.log(phase, since, pending.up, push.retryAt));
+  status.on('status', ({ phase, replications }) => console.log(phase, replications[0]?.status.bytes));
+  for await (const { phase, error } of sync) console.log(phase, error?.reason);
+  sync.pause();
+  await sync.login();
+  console.log(await sync.isPushed('a'), status.status.pending.down);
   sync.cancel();
   const once: ReplicationResult = await db.replicate.to('https://couch.example/photos', { checkpoint: 'source' });
   await Database.replicate('one', db);
