@@ -529,3 +529,98 @@ fn more_denied_documents_than_are_named_are_found_in_the_feed() {
     assert_eq!((log.contains_key("denied_from"), &log["source_last_seq"]), (false, &json!(250)));
     assert_eq!(log["source_last_seq"], Seq::from(250).0);
 }
+
+/// Two sides that are servers.
+fn servers(source: &Database, target: &Database) -> (Rc<Shaky>, Rc<Shaky>) {
+    let (source, target) = pair(source, target);
+    is_life(&source, "1700000000");
+    is_life(&target, "1700000001");
+    (source, target)
+}
+
+fn is_life(peer: &Rc<Shaky>, instance: &str) {
+    *peer.instance.borrow_mut() = Some(instance.to_owned());
+}
+
+#[test]
+fn a_checkpoint_of_another_life_is_not_believed() {
+    for checkpoint in [json!(true), json!("source"), json!("target")] {
+        for is_source in [true, false] {
+            let (a, b) = (filled(5), memory());
+            let (source, target) = servers(&a, &b);
+            let with = json!({"checkpoint": checkpoint});
+            run(&source, &target, with.clone()).0.unwrap();
+            assert_eq!(run(&source, &target, with.clone()).0.unwrap().docs_read, 0);
+            // One side is deleted and made anew; its address and its checkpoint are the old ones, as
+            // where somebody copied the database's files back.
+            let (side, db) = if is_source { (&source, filled(0)) } else { (&target, memory()) };
+            let id = replication_id("a", "b", &settee::replicate::Options::default());
+            if let Some(log) = block_on(side.inner.borrow().local_doc(&id)).unwrap() {
+                let log = settee::peer::LocalDoc { rev: None, ..log };
+                block_on(Peer::put_local_doc(&db, &id, log)).unwrap();
+            }
+            if is_source {
+                put(&db, json!({"_id": "of the new one"})).unwrap();
+            }
+            *side.inner.borrow_mut() = db;
+            is_life(side, "1800000000");
+            run(&source, &target, with.clone()).0.unwrap();
+            let (from, to) = (leaves(&source.inner.borrow()), leaves(&target.inner.borrow()));
+            assert!(from.iter().all(|leaf| to.contains(leaf)), "{checkpoint} {is_source}");
+            assert_eq!(run(&source, &target, with).0.unwrap().docs_read, 0);
+        }
+    }
+}
+
+#[test]
+fn a_server_that_says_nothing_of_its_life_is_believed() {
+    let (source, target) = pair(&filled(5), &memory());
+    run(&source, &target, json!({})).0.unwrap();
+    is_life(&source, "1700000000");
+    assert_eq!(run(&source, &target, json!({})).0.unwrap().docs_read, 0);
+    source.instance.take();
+    assert_eq!(run(&source, &target, json!({})).0.unwrap().docs_read, 0);
+}
+
+#[test]
+fn a_source_made_anew_while_it_is_waited_for_is_noticed_at_a_wake_up() {
+    for checkpoint in [json!(true), json!(false)] {
+        let (a, b) = (filled(5), memory());
+        let (source, target) = servers(&a, &b);
+        let with = json!({"live": true, "checkpoint": checkpoint});
+        let mut story = Story::start(&source, &target, with);
+        story.turns();
+        assert_eq!(story.phase(), Phase::Live);
+        // It is not yet where the old one was.
+        let anew = memory();
+        put(&anew, json!({"_id": "of the new one"})).unwrap();
+        *source.inner.borrow_mut() = anew;
+        is_life(&source, "1800000000");
+        story.pass(1_000);
+        assert!(get(&b, "of the new one").is_err());
+        story.handle().wake();
+        story.pass(1_000);
+        story.pass(1_000);
+        assert_eq!(story.phase(), Phase::Live);
+        assert!(get(&b, "of the new one").is_ok(), "{checkpoint}");
+    }
+}
+
+#[test]
+fn what_another_life_denied_is_forgotten() {
+    let a = filled(3);
+    let (source, target) = servers(&a, &memory());
+    refuse(&target, &["d01"]);
+    let mut story = Story::start(&source, &target, live());
+    story.turns();
+    assert!(!story.is_pushed("d01"));
+    source.failing(|call, _| (call == "wait").then(network));
+    story.handle().wake();
+    story.turns();
+    source.well();
+    *source.inner.borrow_mut() = memory();
+    is_life(&source, "1800000000");
+    story.handle().wake();
+    story.turns();
+    assert_eq!((story.phase(), story.is_pushed("d01")), (Phase::Live, true));
+}

@@ -7,7 +7,9 @@
 //!                {"session_id":"S2", "recorded_seq":"17-…", …}, … ] }        newest first, at most 50
 //! ```
 //!
-//! Two members are ours, and CouchDB passes over them: what was denied (see `denied.rs`).
+//! Members of ours, which CouchDB passes over: `source_instance` and `target_instance` say which life of a
+//! database is spoken of, where it tells; a log of another life is not believed. Then what was denied (see
+//! `denied.rs`).
 //!
 //! Both sides say the same unless something happened to one of them. A replication resumes where their
 //! histories last agree, and from the beginning if they never do: a database that was deleted, evicted
@@ -42,9 +44,20 @@ pub enum Recorded {
     Lost,
 }
 
+/// Which life of each side a checkpoint speaks of: the source's and the target's, where they say.
+pub type Instances = [Option<String>; 2];
+
+const INSTANCES: [&str; 2] = ["source_instance", "target_instance"];
+
+/// Whether one of them tells of another life than before.
+pub fn has_changed(before: &Instances, now: &Instances) -> bool {
+    before.iter().zip(now).any(|(before, now)| before.is_some() && now.is_some() && before != now)
+}
+
 /// The checkpoints of one replication.
 pub struct Logs {
     id: String,
+    instances: Instances,
     source: Side,
     target: Side,
     /// The sessions before this one that both sides know.
@@ -75,12 +88,14 @@ impl Logs {
         source: Rc<dyn Peer>,
         target: Rc<dyn Peer>,
         kept: Checkpoints,
+        instances: Instances,
     ) -> Result<Self> {
         let source = Side::read(source, &id, kept.on_source());
         let target = Side::read(target, &id, kept.on_target());
         let (source, target) = futures::future::try_join(source, target).await?;
         let mut logs = Self {
             id,
+            instances,
             source,
             target,
             history: Vec::new(),
@@ -90,6 +105,7 @@ impl Logs {
             recorded: Seq::zero(),
         };
         let (start, history) = match (&logs.source.log, &logs.target.log) {
+            _ if logs.are_of_another_life() => (Seq::zero(), Vec::new()),
             (Some(source), Some(target)) => compare(&source.body, &target.body),
             (Some(log), None) if !logs.target.is_kept => alone(&log.body),
             (None, Some(log)) if !logs.source.is_kept => alone(&log.body),
@@ -107,9 +123,20 @@ impl Logs {
 
     /// Adds what both sides remember of documents that were denied.
     pub fn load_denied(&self, denied: &mut Denied) {
-        for log in [&self.source.log, &self.target.log].into_iter().flatten() {
-            denied.load(&log.body);
+        if !self.are_of_another_life() {
+            self.both().for_each(|log| denied.load(&log.body));
         }
+    }
+
+    fn both(&self) -> impl Iterator<Item = &LocalDoc> {
+        [&self.source.log, &self.target.log].into_iter().flatten()
+    }
+
+    fn are_of_another_life(&self) -> bool {
+        self.both().any(|log| {
+            let then = INSTANCES.map(|name| log.body.get(name).and_then(Value::as_str).map(str::to_owned));
+            has_changed(&then, &self.instances)
+        })
     }
 
     /// Where to go on from.
@@ -211,6 +238,11 @@ impl Logs {
         body.insert("source_last_seq".to_owned(), seq.0.clone());
         body.insert("replication_id_version".to_owned(), REPLICATION_ID_VERSION.into());
         body.insert("history".to_owned(), history.into());
+        for (instance, name) in self.instances.iter().zip(INSTANCES) {
+            if let Some(instance) = instance {
+                body.insert(name.to_owned(), instance.as_str().into());
+            }
+        }
         body
     }
 }

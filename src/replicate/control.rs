@@ -10,7 +10,7 @@ use std::{
 use serde::Serialize;
 
 use super::{
-    checkpoint,
+    checkpoint::{self, Instances},
     denied::{Denied, Retry},
     id::replication_id,
     options::Options,
@@ -179,6 +179,8 @@ pub(super) struct Job {
     /// Up to where the target has everything, once an attempt knows.
     pub place: RefCell<Option<Seq>>,
     pub denied: RefCell<Denied>,
+    /// Which life of both sides that place and those documents are of.
+    pub instances: RefCell<Instances>,
     /// What of it the next attempt tries again.
     pub retry_denied: Cell<Retry>,
     state: RefCell<State>,
@@ -218,6 +220,7 @@ impl Job {
             options,
             place: RefCell::default(),
             denied: RefCell::default(),
+            instances: RefCell::default(),
             retry_denied: Cell::new(Retry::Light),
             state: RefCell::new(state),
             listener: RefCell::default(),

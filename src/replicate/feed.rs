@@ -4,7 +4,10 @@
 //! Pages are read one after the other, since each begins where the last one ended; what a page names is
 //! asked for while the next page is being read and the one before is being stored.
 
-use std::{cell::RefCell, collections::HashMap};
+use std::{
+    cell::{Cell, RefCell},
+    collections::HashMap,
+};
 
 use futures::{
     FutureExt, Stream, StreamExt, TryStreamExt,
@@ -71,6 +74,10 @@ pub struct Feed<'a> {
     pub query: ChangesQuery,
     /// The target had nothing at the start, so it need not be asked what it lacks.
     pub is_target_empty: bool,
+    /// Which life of the source this is, if it says.
+    pub instance: Option<String>,
+    /// Set where the feed ends because the source is another database now.
+    pub is_lost: Cell<bool>,
     /// Changes to begin with, as if they came first in the feed.
     pub first: RefCell<Vec<Change>>,
 }
@@ -132,7 +139,13 @@ impl<'a> Feed<'a> {
                     return Ok(Some((None, (since, next))));
                 }
                 Step::Wait => {
-                    let Some(page) = self.wait(&since, limit).await? else { continue };
+                    let Some(page) = self.wait(&since, limit).await? else {
+                        if self.is_another().await? {
+                            self.is_lost.set(true);
+                            return Ok(None);
+                        }
+                        continue;
+                    };
                     if page.results.is_empty() {
                         since = page.last_seq;
                         continue;
@@ -150,15 +163,27 @@ impl<'a> Feed<'a> {
     async fn wait(&self, since: &Seq, limit: usize) -> Result<Option<ChangesPage>> {
         let asked_ms = self.platform.now_ms();
         let waiting = self.source.changes(&self.query, since, limit, Some(self.options.timeout_ms));
-        let page = match select(waiting, self.job.woken().boxed_local()).await {
-            Either::Left((page, _)) => page?,
-            Either::Right(_) => return Ok(None),
+        let page = match select(self.job.woken().boxed_local(), waiting).await {
+            Either::Left(_) => return Ok(None),
+            Either::Right((page, _)) => page?,
         };
         let waited_ms = self.platform.now_ms() - asked_ms;
         if page.results.is_empty() && waited_ms < f64::from(MIN_WAIT_MS) {
-            select(self.platform.sleep(MIN_WAIT_MS), self.job.woken().boxed_local()).await;
+            let pause = self.platform.sleep(MIN_WAIT_MS);
+            if let Either::Left(_) = select(self.job.woken().boxed_local(), pause).await {
+                return Ok(None);
+            }
         }
         Ok(Some(page))
+    }
+
+    /// Whether the source was deleted and made anew since: its feed may never come to where we wait.
+    async fn is_another(&self) -> Result<bool> {
+        if self.instance.is_none() {
+            return Ok(false);
+        }
+        let now = self.source.info().await?.instance_start_time;
+        Ok(now.is_some() && now != self.instance)
     }
 
     /// Asks the target what it lacks of a page, and the source for that.

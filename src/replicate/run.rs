@@ -14,7 +14,7 @@ use futures::{
 use super::{
     Event, Handle, Options, Phase, Progress, Status, Summary,
     backoff::{MAX_ASKED_MS, Pauses},
-    checkpoint::{Logs, Recorded},
+    checkpoint::{Instances, Logs, Recorded, has_changed},
     clock,
     control::Job,
     denied::Retry,
@@ -245,8 +245,8 @@ impl Replication {
 
     async fn attempt(&self, pauses: &mut Pauses) -> Result<(), Halt> {
         let job = &*self.job;
-        let is_target_empty = self.is_target_empty().await?;
-        let mut logs = self.logs().await?;
+        let (is_target_empty, instances) = self.meet().await?;
+        let mut logs = self.logs(instances.clone()).await?;
         if job.place.borrow().is_none() {
             logs.load_denied(&mut job.denied.borrow_mut());
         }
@@ -268,6 +268,8 @@ impl Replication {
             job,
             query: job.options.query(),
             is_target_empty,
+            instance: instances[0].clone(),
+            is_lost: Cell::new(false),
             first: RefCell::new(job.denied.borrow_mut().take(job.retry_denied.get())),
         };
         let mut is_retrying = !feed.first.borrow().is_empty();
@@ -300,6 +302,7 @@ impl Replication {
                 // not worth a checkpoint each.
                 Some(Ok(Item::CaughtUp)) => (has_news || !job.options.live || self.is_due(recorded_ms), None),
                 Some(Err(error)) => return Err(error.into()),
+                None if feed.is_lost.get() => return Err(Halt::Lost),
                 None => return Ok(()),
             };
             if is_due {
@@ -325,19 +328,36 @@ impl Replication {
         }
     }
 
-    /// Whether the target has never had a document. Makes it if it is not there.
-    async fn is_target_empty(&self) -> Result<bool> {
-        let target = &self.job.target;
-        match target.info().await {
-            Ok(info) => Ok(info.total_count == Some(0)),
-            Err(error) if error.kind() == Kind::NotFound && self.job.options.create_target => {
-                target.create().await
-            }
-            Err(error) => Err(error),
+    /// Whether the target has never had a document, and which life of both sides this is. Makes the target
+    /// if it is not there.
+    async fn meet(&self) -> Result<(bool, Instances)> {
+        let job = &*self.job;
+        let mut instances = Instances::default();
+        if !job.source.is_here() {
+            instances[0] = job.source.info().await?.instance_start_time;
         }
+        let is_empty = match job.target.info().await {
+            Ok(info) => {
+                instances[1] = info.instance_start_time;
+                info.total_count == Some(0)
+            }
+            Err(error) if error.kind() == Kind::NotFound && job.options.create_target => {
+                job.target.create().await?
+            }
+            Err(error) => return Err(error),
+        };
+        let before = job.instances.replace(instances.clone());
+        if has_changed(&before, &instances) {
+            job.place.take();
+            job.denied.take();
+        }
+        for (known, before) in job.instances.borrow_mut().iter_mut().zip(before) {
+            *known = known.take().or(before);
+        }
+        Ok((is_empty, instances))
     }
 
-    async fn logs(&self) -> Result<Logs> {
+    async fn logs(&self, instances: Instances) -> Result<Logs> {
         let job = &*self.job;
         let mut session = [0; 16];
         job.platform.random_bytes(&mut session);
@@ -348,6 +368,7 @@ impl Replication {
             job.source.clone(),
             job.target.clone(),
             job.options.checkpoint,
+            instances,
         )
         .await
     }

@@ -35,7 +35,7 @@ pub struct Shaky {
     /// Asked before each call, with how many calls of that name there were.
     fault: RefCell<Fault>,
     pub refusal: RefCell<Refusal>,
-    /// What it calls its life; databases here have none.
+    /// What it calls its life, if it is on a server; databases here have none.
     pub instance: RefCell<Option<String>>,
 }
 
@@ -75,10 +75,14 @@ impl Peer for Shaky {
         async { Ok(self.identity.to_owned()) }.boxed_local()
     }
     fn is_here(&self) -> bool {
-        self.inner.borrow().is_here()
+        self.instance.borrow().is_none()
     }
     fn info(&self) -> Pending<'_, PeerInfo> {
-        async { Peer::info(&self.call("info")?).await }.boxed_local()
+        async {
+            let instance_start_time = self.instance.borrow().clone();
+            Ok(PeerInfo { instance_start_time, ..Peer::info(&self.call("info")?).await? })
+        }
+        .boxed_local()
     }
     fn create(&self) -> Pending<'_, bool> {
         async { self.call("create")?.create().await }.boxed_local()
