@@ -33,7 +33,7 @@ const scale = Number(args.scale || 1);
 const timeout = Number(args.timeout || 300) * 1000;
 const size = {
   docs: Math.round(10000 * scale), puts: Math.round(1000 * scale), gets: Math.round(1000 * scale),
-  revDocs: Math.round(1000 * scale), revs: 10,
+  revDocs: Math.round(1000 * scale), revs: 10, history: 20, deleted: Math.round(2000 * scale), channels: Math.round(50 * scale),
   attachments: Math.round(100 * scale), attachmentBytes: 500 * 1000, live: Math.max(5, Math.round(50 * scale)),
 };
 
@@ -126,7 +126,7 @@ async function runContender(name, run) {
       if (b.errors.length) sample.pageErrors = b.errors.splice(0, 5);
       result.samples.push(sample);
       const shown = error ? 'ERROR ' + error
-        : Object.entries(metrics).map(([k, m]) => `${k} ${m.na ? 'n/a' : m.unit === 'bytes' ? (m.value / 1e6).toFixed(1) + ' MB' : m.value.toFixed(1) + ' ms'}`).join(', ');
+        : Object.entries(metrics).map(([k, m]) => `${k} ${m.na ? 'n/a' : m.unit === 'bytes' ? (m.value / 1e6).toFixed(1) + ' MB' : m.unit === 'requests' ? m.value + ' requests' : m.value.toFixed(1) + ' ms'}`).join(', ');
       console.log(`[run ${run}] ${name} ${task}: ${shown}  (${(sample.took / 1000).toFixed(1)} s, load ${load.toFixed(2)})`);
     }
   } finally {

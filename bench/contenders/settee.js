@@ -40,4 +40,24 @@ async function open(name) {
   };
 }
 
-export default { label: 'Settee', open };
+// A live replication into each of many databases; resolves when all have caught up.
+async function channels(remotes, onDoc) {
+  const running = await Promise.all(remotes.map(async (remote, i) => {
+    const db = await Database.open(`channel${i}`, { storage: 'indexeddb' });
+    const feed = db.changes({ since: 'now', live: true }).on('change', (change) => onDoc(change.id));
+    const replication = db.replicate.from(withCredentials(remote), { live: true, retry: true });
+    await new Promise((resolve) => { replication.once('paused', resolve); });
+    return { db, feed, replication };
+  }));
+  return {
+    async stop() {
+      for (const { db, feed, replication } of running) {
+        feed.cancel();
+        replication.cancel();
+        await db.destroy();
+      }
+    },
+  };
+}
+
+export default { label: 'Settee', open, channels };

@@ -13,6 +13,12 @@ export const LIMITS = [
   { task: 'coldOpen', limit: 2.0 },
   { task: 'attPut', limit: 1.2 },
   { task: 'attGet', limit: 1.2 },
+  { task: 'pull', limit: 1.3 },
+  { task: 'push', limit: 1.3 },
+  { task: 'attPull', limit: 1.3 },
+  { task: 'attPush', limit: 1.0 },
+  { task: 'liveMedian', limit: 1.3 },
+  { task: 'history', limit: 1.5 },
 ];
 export const LONGEST_BLOCK = 50;
 

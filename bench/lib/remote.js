@@ -1,7 +1,7 @@
 // The CouchDB-compatible server that contenders sync with: npm pouchdb-server
 // (--remote memory or leveldb), or the one COUCHDB_URL names.
 import { couchClient, splitCredentials, startPouchServer } from '../../tools/lib/couch.mjs';
-import { makeDocs, randomBytes, docId } from './data.js';
+import { makeDocs, randomBytes, docId, hex, rng } from './data.js';
 
 export async function startRemote(kind) {
   if (process.env.COUCHDB_URL) {
@@ -38,6 +38,19 @@ async function connect(base, auth, stop) {
     async seedDocs(db, count) {
       for (let i = 0; i < count; i += 1000) {
         await must('POST', `/${db}/_bulk_docs`, { docs: makeDocs('note', i, Math.min(1000, count - i)) });
+      }
+    },
+    // Documents with revisions before the one that is told, as edits elsewhere would have left them; the last
+    // `deleted` end in tombstones.
+    async seedHistory(db, count, deleted, revs) {
+      const random = rng(7);
+      for (let from = 0; from < count; from += 500) {
+        const docs = makeDocs('note', from, Math.min(500, count - from)).map((doc, i) => {
+          const _revisions = { start: revs, ids: Array.from({ length: revs }, () => hex(random, 32)) };
+          const _rev = `${revs}-${_revisions.ids[0]}`;
+          return from + i < count - deleted ? { ...doc, _rev, _revisions } : { _id: doc._id, _deleted: true, _rev, _revisions };
+        });
+        await must('POST', `/${db}/_bulk_docs`, { docs, new_edits: false });
       }
     },
     async seedAttachments(db, count, size) {

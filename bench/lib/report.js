@@ -20,8 +20,11 @@ const ROWS = [
   ['attGet', 'read {attachments} photos locally'],
   ['attPush', 'push {attachments} photos'],
   ['attPull', 'pull {attachments} photos'],
+  ['history', 'first sync of {docs} docs of {history} revisions, {deleted} deleted'],
   ['liveMedian', 'live change, remote write to local event, median of {live}'],
   ['liveP95', '  p95'],
+  ['idleRequests', '{channels} live channels, requests in an idle minute'],
+  ['channelsWorst', '  a change in one of them, worst of 10'],
   ['pullPeakRss', 'renderer peak memory during pull'],
   ['pullGrowth', '  growth over the idle page'],
   ['pullHeap', 'JS heap after pull and GC'],
@@ -55,7 +58,7 @@ export function summarize(result) {
 const times = (v) => `${v.toFixed(v < 1 ? 2 : 1)}×`;
 const fill = (text, size) => text.replace(/\{(\w+)\}/g, (_, k) => size[k]);
 const labelOf = (result) => (task) => fill(ROWS.find(([key]) => key === task)[1].trim().replace(/^of which /, ''), result.size);
-const show = (unit, v) => (unit === 'bytes' ? `${(v / 1e6).toFixed(1)} MB` : time(v));
+const show = (unit, v) => (unit === 'bytes' ? `${(v / 1e6).toFixed(1)} MB` : unit === 'requests' ? String(v) : time(v));
 
 function table(result, cell, rows) {
   const names = Object.keys(result.contenders);
@@ -86,9 +89,9 @@ export function markdown(result) {
   }
   lines.push('', 'Main thread busy (median) / longest single block (worst run), in ms:', '');
   lines.push(...table(result, (m) => (m?.mainThreadBusy === undefined ? '' : `${Math.round(m.mainThreadBusy)} / ${m.longestTask ? Math.round(m.longestTask) : '<50'}`),
-    ROWS.filter(([key]) => !/^(cold|live|pullPeak|pullGrowth|pullHeap)/.test(key))));
+    ROWS.filter(([key]) => !/^(cold|live|idle|channels|pullPeak|pullGrowth|pullHeap)/.test(key))));
   const requests = table(result, (m) => (m?.requests ? Object.entries(m.requests).map(([k, v]) => `${v} ${k}`).join(', ') : ''),
-    ROWS.filter(([key]) => /^(pull|push|attPu)/.test(key) && !/^(pullPeak|pullGrowth|pullHeap|attPut)/.test(key)));
+    ROWS.filter(([key]) => /^(pull|push|attPu|history)/.test(key) && !/^(pullPeak|pullGrowth|pullHeap|attPut)/.test(key)));
   if (requests.length > 2) lines.push('', 'HTTP requests:', '', ...requests);
   if (names.some((n) => result.summary[n]?.bulk || result.summary[n]?.push)) lines.push('', 'Test text found in clear:', '', `| | ${names.join(' | ')} |`, `|---|${names.map(() => '---').join('|')}|`);
   const yes = (v) => (v === undefined ? '' : v ? 'yes' : 'no');

@@ -13,7 +13,8 @@ async function pullSource(t, kind) {
     if (kind === 'docs') {
       if (own) await t.b.call('seedDocs', t.remote.target(db), t.size.docs);
       else await t.remote.seedDocs(db, t.size.docs);
-    } else if (own) await t.b.call('seedAttachments', t.remote.target(db), t.size.attachments, t.size.attachmentBytes);
+    } else if (kind === 'history') await t.remote.seedHistory(db, t.size.docs, t.size.deleted, t.size.history);
+    else if (own) await t.b.call('seedAttachments', t.remote.target(db), t.size.attachments, t.size.attachmentBytes);
     else await t.remote.seedAttachments(db, t.size.attachments, t.size.attachmentBytes);
     if (own) await t.goto();
     t.seeds.set(kind, db);
@@ -135,6 +136,45 @@ export const TASKS = {
     return { revs: r };
   },
   pull: (t) => pull(t, 'pull', {}, 'pull'),
+  // A second device's first sync: documents with a past, some of them deleted.
+  async history(t) {
+    if (t.unsupported.history) return { history: { na: t.unsupported.history } };
+    const source = await pullSource(t, 'history');
+    await t.goto();
+    await t.b.call('open', 'history');
+    const r = await t.measure('pull', 'history', source, { history: true });
+    await t.b.call('verifyPulled', 'history', t.size.docs - t.size.deleted);
+    await t.b.call('destroy', 'history');
+    return { history: r };
+  },
+  // Many live channels, none of which changes: requests in a minute. Then one does, and another.
+  async channels(t) {
+    if (!await t.b.call('hasChannels')) return { idleRequests: { na: 'not part of this contender' } };
+    await t.goto();
+    const dbs = [];
+    for (let i = 0; i < t.size.channels; i++) dbs.push(await t.remote.fresh(`channel${i}`));
+    await t.b.call('channelsStart', dbs.map((db) => t.remote.target(db)));
+    await sleep(10_000);
+    t.b.takeRequests();
+    await sleep(60_000);
+    const requests = t.b.takeRequests();
+    const offset = await clockOffset(t.b);
+    const samples = [];
+    for (let i = 0; i < 10; i++) {
+      const at = (i * 17) % dbs.length;
+      const doc = makeDoc(LIVE_PREFIX, i);
+      const seen = t.b.call('liveWait', doc._id);
+      const sent = wall();
+      await t.remote.must('PUT', `/${dbs[at]}/${encodeURIComponent(doc._id)}`, doc);
+      samples.push(await Promise.race([seen, sleep(30_000).then(() => { throw new Error(`change ${i} not seen`); })]) - offset - sent);
+    }
+    await t.b.call('liveStop');
+    for (const db of dbs) await t.remote.drop(db);
+    return {
+      idleRequests: { value: Object.values(requests).reduce((a, b) => a + b, 0), unit: 'requests', requests },
+      channelsWorst: { value: Math.max(...samples), unit: 'ms', samples },
+    };
+  },
   pullBatch: (t) => pull(t, 'pullbatch', { batch: 1000 }, 'pullBatch'),
   push: (t) => push(t, 'push', {}, 'push'),
   pushBatch: (t) => push(t, 'pushbatch', { batch: 1000 }, 'pushBatch'),

@@ -189,6 +189,14 @@ export function install(contender) {
         liveWaiters.get(id)?.(liveSeen.get(id));
       });
     },
+    hasChannels: () => !!contender.channels,
+    async channelsStart(remotes) {
+      liveHandle = await contender.channels(remotes, (id) => {
+        if (liveSeen.has(id)) return;
+        liveSeen.set(id, wall());
+        liveWaiters.get(id)?.(liveSeen.get(id));
+      });
+    },
     liveWait: (id) => (liveSeen.has(id) ? liveSeen.get(id) : new Promise((r) => liveWaiters.set(id, r))),
     async liveStop() { await liveHandle?.stop(); liveHandle = null; },
   };
