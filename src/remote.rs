@@ -22,6 +22,7 @@ use crate::{
 };
 
 mod auth;
+mod db_updates;
 mod docs;
 mod http;
 mod multipart;
@@ -35,11 +36,12 @@ mod write;
 
 use auth::Auth;
 pub use auth::{Credentials, Login, Reason, Tokens, no_token};
+use db_updates::DbUpdates;
 use http::Http;
-pub use origin::{Channel, Look, Moves, Origin};
+pub use origin::{Channel, Look, Moves, Origin, Origins};
 pub use slots::{CONNECTIONS, Claim, Permit, Slots};
 pub use transport::{Answer, Body, Request, Response, Transport};
-use url::Location;
+use url::{Location, decode};
 
 /// How often a server is asked to keep a waiting line alive: PouchDB's default. Proxies cut lines that
 /// are silent for half a minute and more.
@@ -67,6 +69,12 @@ pub struct RemoteOptions {
     /// [`CONNECTION_TIMEOUT_MS`] if absent. A body that is sent adds what a slow line takes for it; a
     /// line that waits for changes has its heartbeats instead.
     pub connection_timeout: Option<u32>,
+    /// How many connections all databases on this server share; the last one said counts. [`CONNECTIONS`]
+    /// if none was.
+    pub connections: Option<usize>,
+    /// The servers in use, for databases that are to share theirs; one that is given none shares nothing.
+    #[serde(skip)]
+    pub origins: Option<Rc<Origins>>,
 }
 
 /// Shows no secrets: headers may be some.
@@ -86,6 +94,7 @@ fn quietly<'de, D: Deserializer<'de>, T: DeserializeOwned>(deserializer: D) -> R
 pub struct RemoteDatabase {
     http: Http,
     heartbeat_ms: u32,
+    channel: Rc<Channel>,
     /// The server has no `_bulk_get`: revisions are fetched document by document.
     lacks_bulk_get: Cell<bool>,
     /// The server takes no `multipart/related`: large attachments go as base64 after all.
@@ -104,21 +113,46 @@ impl RemoteDatabase {
     ) -> Result<Self> {
         let Location { url, login } = Location::parse(url)?;
         let login = options.auth.or(login).map(Credentials::Login);
-        let auth = Auth::new(
-            options.headers.into_iter().collect(),
-            options.tokens.map(Credentials::Tokens).or(login),
-        );
+        let credentials = options.tokens.map(Credentials::Tokens).or(login);
+        let headers: Vec<(String, String)> = options.headers.into_iter().collect();
         let heartbeat_ms = options.heartbeat.as_ref().and_then(Value::as_u64);
         let heartbeat_ms = heartbeat_ms.and_then(|ms| u32::try_from(ms).ok()).unwrap_or(HEARTBEAT_MS);
+        let timeout_ms = options.connection_timeout.unwrap_or(CONNECTION_TIMEOUT_MS);
+        let (root, name) = url.rsplit_once('/').unwrap_or((&url, ""));
+        // Who asks decides what may be asked, so another user is another origin. Not shown, not stored.
+        let user = match &credentials {
+            Some(Credentials::Login(login)) => login.username.clone(),
+            Some(Credentials::Tokens(_)) => "bearer".to_owned(),
+            None => headers.iter().flat_map(|(name, value)| [name.as_str(), value]).collect(),
+        };
+        let origin = options.origins.unwrap_or_default().get(root, &user, |slots| {
+            let http = Http {
+                transport: transport.clone(),
+                platform: platform.clone(),
+                url: root.to_owned(),
+                auth: Auth::new(headers.clone(), credentials.clone()),
+                slots: slots.clone(),
+                is_visible: Rc::default(),
+                timeout_ms,
+            };
+            Origin::new(slots, platform.clone(), Some(Rc::new(DbUpdates { http, heartbeat_ms })))
+        });
+        let channel = origin.channel(&decode(name).unwrap_or_else(|_| name.to_owned()));
+        if let Some(connections) = options.connections {
+            channel.slots().set_limit(connections);
+        }
         Ok(Self {
             http: Http {
                 transport,
                 platform,
+                auth: Auth::new(headers, credentials),
+                slots: channel.slots().clone(),
+                is_visible: channel.visibility(),
+                timeout_ms,
                 url,
-                auth,
-                timeout_ms: options.connection_timeout.unwrap_or(CONNECTION_TIMEOUT_MS),
             },
             heartbeat_ms,
+            channel,
             lacks_bulk_get: Cell::new(false),
             lacks_multipart: Cell::new(false),
         })
@@ -128,6 +162,11 @@ impl RemoteDatabase {
     /// needed. For after a 401 ([`Error::needs_login`](crate::error::Error::needs_login)).
     pub fn log_in(&self, credentials: Credentials) {
         self.http.auth.log_in(credentials);
+    }
+
+    /// The user looks at this database, or no longer does: it goes first where many share few connections.
+    pub fn set_visible(&self, is_visible: bool) {
+        self.channel.set_visible(is_visible);
     }
 
     /// Where it is, without name and password.
@@ -170,7 +209,28 @@ impl Peer for RemoteDatabase {
         limit: usize,
         wait_ms: Option<u32>,
     ) -> Pending<'a, ChangesPage> {
-        self.read_changes(query, since, limit, wait_ms).boxed_local()
+        async move {
+            let wait_ms = match wait_ms {
+                None => None,
+                Some(ms) => match self.channel.look(ms).await {
+                    Look::Wait => Some(ms),
+                    Look::Ask => None,
+                    Look::Rest => {
+                        return Ok(ChangesPage {
+                            results: Vec::new(),
+                            last_seq: since.clone(),
+                            pending: None,
+                        });
+                    }
+                },
+            };
+            let page = self.read_changes(query, since, limit, wait_ms).await?;
+            if !page.results.is_empty() {
+                self.channel.had_changes();
+            }
+            Ok(page)
+        }
+        .boxed_local()
     }
 
     fn revs_diff(&self, leaves: Vec<(String, Vec<Rev>)>) -> Pending<'_, Vec<MissingRevs>> {

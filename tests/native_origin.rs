@@ -16,7 +16,7 @@ use serde_json::Value;
 use settee::{
     error::{Error, Kind, Pending},
     platform::Platform,
-    remote::{CONNECTIONS, Channel, Look, Moves, Origin, Slots},
+    remote::{CONNECTIONS, Channel, Claim, Look, Moves, Origin, Slots},
 };
 
 /// Time passes when nothing else is left to do.
@@ -154,7 +154,8 @@ async fn follow(
         if look == Look::Rest {
             continue;
         }
-        let _permit = channel.slots().acquire(channel.claim(is_line)).await;
+        let _permit =
+            channel.slots().acquire(Claim { is_visible: channel.visibility().get(), is_line }).await;
         let asked = async {
             server.clock.sleep(100).await;
             if is_line && server.seqs.borrow()[database] == since {

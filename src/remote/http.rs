@@ -1,6 +1,6 @@
 //! Requests under one database's URL, and what their answers mean.
 
-use std::rc::Rc;
+use std::{cell::Cell, rc::Rc};
 
 use futures::{
     FutureExt,
@@ -12,7 +12,8 @@ use serde_json::value::RawValue;
 use super::{
     auth::{Auth, Reason},
     retry_after::retry_after_ms,
-    transport::{Answer, Request, Transport},
+    slots::{Claim, Permit, Slots},
+    transport::{Answer, Body, Request, Transport},
 };
 use crate::{
     error::{Error, Kind, Pending, Result},
@@ -29,6 +30,10 @@ pub struct Http {
     /// The database's URL, without a slash at the end.
     pub url: String,
     pub auth: Auth,
+    /// The server's connections: a request takes one until its answer is read or dropped.
+    pub slots: Rc<Slots>,
+    /// Whether the user looks at this database, so that it goes first.
+    pub is_visible: Rc<Cell<bool>>,
     /// How long a server may say nothing at all.
     pub timeout_ms: u32,
 }
@@ -50,7 +55,14 @@ impl Http {
                 body
             }
         };
-        Request { method, url: format!("{}{path}", self.url), headers, body, keep_external: false }
+        Request {
+            method,
+            url: format!("{}{path}", self.url),
+            headers,
+            body,
+            keep_external: false,
+            waits: false,
+        }
     }
 
     /// One exchange that succeeded; the answer's text. Silence is a `timeout` after `limit_ms`.
@@ -92,7 +104,14 @@ impl Http {
     pub fn exchange(&self, request: Request, limit_ms: Option<u32>) -> Pending<'_, Answer> {
         let sent = request.body.iter().map(Content::size_bytes).sum();
         let limit_ms = limit_ms.map(|ms| ms.saturating_add(slowest_ms(sent)));
-        self.within(limit_ms, self.transport.open(request)).boxed_local()
+        async move {
+            let claim = Claim { is_visible: self.is_visible.get(), is_line: request.waits };
+            let permit = self.slots.acquire(claim).await;
+            let Answer { status, headers, body } =
+                self.within(limit_ms, self.transport.open(request)).await?;
+            Ok(Answer { status, headers, body: Box::new(Held { body, _permit: permit }) })
+        }
+        .boxed_local()
     }
 
     /// A content of about `size` bytes, whole, and left outside our memory if the platform can.
@@ -139,6 +158,22 @@ impl Http {
             failure_of(status, &text).with_retry_after_ms(retry_after)
         }
         .boxed_local()
+    }
+}
+
+/// A body that gives back its connection when it is dropped.
+struct Held {
+    body: Box<dyn Body>,
+    _permit: Permit,
+}
+
+impl Body for Held {
+    fn next(&mut self) -> Pending<'_, Option<Content>> {
+        self.body.next()
+    }
+
+    fn whole(&mut self) -> Pending<'_, Content> {
+        self.body.whole()
     }
 }
 

@@ -7,6 +7,7 @@
 
 use std::{
     cell::{Cell, RefCell},
+    collections::HashMap,
     rc::{Rc, Weak},
 };
 
@@ -17,7 +18,7 @@ use futures::{
 };
 use serde_json::Value;
 
-use super::slots::{Claim, Slots};
+use super::slots::{CONNECTIONS, Slots};
 use crate::{error::Pending, platform::Platform};
 
 /// Between two questions about one of many channels, times their number: fifty are each asked every four
@@ -62,6 +63,35 @@ pub enum Look {
     Rest,
 }
 
+/// The servers that are in use, so that databases on one share its [`Origin`].
+#[derive(Default)]
+pub struct Origins {
+    slots: RefCell<HashMap<String, Weak<Slots>>>,
+    origins: RefCell<HashMap<(String, String), Weak<Origin>>>,
+}
+
+impl Origins {
+    /// The server at `root` as `user` sees it; made by `make` if it is in use by nobody. Users of one server
+    /// share its connections.
+    pub fn get(&self, root: &str, user: &str, make: impl FnOnce(Rc<Slots>) -> Rc<Origin>) -> Rc<Origin> {
+        let mut origins = self.origins.borrow_mut();
+        origins.retain(|_, origin| origin.strong_count() > 0);
+        let key = (root.to_owned(), user.to_owned());
+        if let Some(origin) = origins.get(&key).and_then(Weak::upgrade) {
+            return origin;
+        }
+        let host: String = root.split_inclusive('/').take(3).collect();
+        let host = host.trim_end_matches('/').to_owned();
+        let mut all = self.slots.borrow_mut();
+        all.retain(|_, slots| slots.strong_count() > 0);
+        let slots = all.get(&host).and_then(Weak::upgrade).unwrap_or_else(|| Slots::new(CONNECTIONS));
+        all.insert(host, Rc::downgrade(&slots));
+        let origin = make(slots);
+        origins.insert(key, Rc::downgrade(&origin));
+        origin
+    }
+}
+
 /// One server, for one user. See the module's page.
 pub struct Origin {
     slots: Rc<Slots>,
@@ -79,7 +109,7 @@ pub struct Origin {
 pub struct Channel {
     origin: Rc<Origin>,
     name: String,
-    is_visible: Cell<bool>,
+    is_visible: Rc<Cell<bool>>,
     /// Whether it ever waited for changes. One that does not is no channel to care for.
     is_live: Cell<bool>,
     /// It may have changed since it was asked.
@@ -108,7 +138,7 @@ impl Origin {
         let channel = Rc::new(Channel {
             origin: self.clone(),
             name: name.to_owned(),
-            is_visible: Cell::new(false),
+            is_visible: Rc::default(),
             is_live: Cell::new(false),
             is_due: Cell::new(true),
             asked_ms: Cell::new(f64::MIN),
@@ -180,12 +210,12 @@ impl Channel {
         }
     }
 
-    /// How its requests ask for a connection.
-    pub fn claim(&self, is_line: bool) -> Claim {
-        Claim { is_visible: self.is_visible.get(), is_line }
+    /// Whether the user looks at it, as long as it lives.
+    pub fn visibility(&self) -> Rc<Cell<bool>> {
+        self.is_visible.clone()
     }
 
-    /// A connection for one request.
+    /// Its server's connections.
     pub fn slots(&self) -> &Rc<Slots> {
         &self.origin.slots
     }

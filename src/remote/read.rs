@@ -105,7 +105,8 @@ impl RemoteDatabase {
         }
         let method = if body.is_some() { "POST" } else { "GET" };
         let body = body.map(|body| ("application/json", vec![Content::from(body.to_string().into_bytes())]));
-        let request = self.http.request(method, &path, body);
+        let mut request = self.http.request(method, &path, body);
+        request.waits = wait_ms.is_some();
         let text = match wait_ms {
             None => {
                 let patience = if query == &ChangesQuery::default() { 1 } else { FILTERING_PATIENCE };

@@ -58,9 +58,9 @@ impl Slots {
         self.let_in();
     }
 
-    /// How many requests may wait at once for something to happen.
+    /// How many requests may wait at once for something to happen. None where there is one connection.
     pub fn lines(&self) -> usize {
-        (self.limit.get() - 1).max(1)
+        self.limit.get() - 1
     }
 
     /// A connection as soon as it is this one's turn. Dropping the future gives up the claim.
@@ -95,7 +95,7 @@ impl Slots {
         }
         let mut waiting = self.waiting.borrow_mut();
         waiting.retain(|(_, grant)| !grant.is_canceled());
-        let has_line = self.lines.get() < self.lines();
+        let has_line = self.lines.get() < self.lines().max(1);
         let mut may = waiting.iter().enumerate().filter(|(_, (claim, _))| has_line || !claim.is_line);
         let (oldest, (claim, _)) = may.next()?;
         let favoured = if claim.is_visible { None } else { may.find(|(_, (claim, _))| claim.is_visible) };

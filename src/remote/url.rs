@@ -66,7 +66,7 @@ fn parse_login(text: &str) -> Result<Login> {
 }
 
 /// Percent-decoded text; a per cent sign that begins no code stands for itself, as browsers have it.
-fn decode(text: &str) -> Result<String> {
+pub fn decode(text: &str) -> Result<String> {
     let bytes = text.as_bytes();
     let digit = |at: usize| bytes.get(at).and_then(|byte| char::from(*byte).to_digit(16));
     let (mut out, mut at) = (Vec::with_capacity(bytes.len()), 0);

@@ -1,0 +1,72 @@
+//! CouchDB's `_db_updates`: one feed that tells which databases of a server moved. Only server admins may
+//! read it, unless the server was told otherwise; pouchdb-server's has no places to go on from, so it is none.
+
+use futures::{
+    FutureExt,
+    future::{Either, select},
+};
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::{
+    http::{self, Http},
+    origin::Moves,
+    url::encode,
+};
+use crate::{error::Pending, model::Seq};
+
+/// Where a line cannot be heard to be alive it is asked anew this often.
+const DEAF_MS: u32 = 60_000;
+
+/// See the module's page. Its `url` is the server's.
+pub struct DbUpdates {
+    pub http: Http,
+    pub heartbeat_ms: u32,
+}
+
+#[derive(Deserialize)]
+struct Updates {
+    results: Vec<Update>,
+    last_seq: Value,
+}
+
+#[derive(Deserialize)]
+struct Update {
+    db_name: String,
+}
+
+impl Moves for DbUpdates {
+    fn now(&self) -> Pending<'_, Value> {
+        async {
+            let text = self.http.json("GET", "/_db_updates?since=now", None).await?;
+            Ok(http::parse::<Updates>(&text)?.last_seq)
+        }
+        .boxed_local()
+    }
+
+    fn after<'a>(&'a self, since: &'a Value) -> Pending<'a, (Vec<String>, Value)> {
+        async move {
+            let place = encode(&Seq(since.clone()).to_query());
+            let path = format!("/_db_updates?feed=longpoll&heartbeat={}&since={place}", self.heartbeat_ms);
+            let mut request = self.http.request("GET", &path, None);
+            request.waits = true;
+            let can_hear = self.http.transport.can_stream();
+            let line = self.http.text(request, can_hear.then(|| self.heartbeat_ms.saturating_mul(5) / 2));
+            let end = async {
+                match can_hear {
+                    true => futures::future::pending().await,
+                    false => self.http.platform.sleep(DEAF_MS).await,
+                }
+            };
+            match select(line, end.boxed_local()).await {
+                Either::Left((text, _)) => {
+                    let updates: Updates = http::parse(&text?)?;
+                    let names = updates.results.into_iter().map(|update| update.db_name).collect();
+                    Ok((names, updates.last_seq))
+                }
+                Either::Right(_) => Ok((Vec::new(), since.clone())),
+            }
+        }
+        .boxed_local()
+    }
+}
