@@ -275,14 +275,14 @@ export class Database extends Emitter {
   }
 
   static replicate(source, target, given) {
-    const { headers, auth, getToken, fetch, heartbeat, connection_timeout, back_off_function } = given ?? {};
+    const { headers, auth, getToken, fetch, heartbeat, feed, connection_timeout, back_off_function } = given ?? {};
     const task = new Replication(given, async (tell) => {
       await init();
       const peers = await Promise.all([source, target].map(async (end) => {
         if (typeof end === 'string') {
           if (isUrl(end)) {
             try { new URL(end); } catch { throw badRequest('A remote database has a URL such as https://example.org/notes.'); }
-            return glue.Peer.remote(end, options({ headers, auth, heartbeat, connection_timeout }), fetch, getToken);
+            return glue.Peer.remote(end, options({ headers, auth, heartbeat, feed, connection_timeout }), fetch, getToken);
           }
           const opened = end = await Database.open(end);
           task._whenEnded(() => opened.close());
@@ -308,6 +308,6 @@ export class Database extends Emitter {
 }
 
 const NOT_FOR_PEERS = [
-  'continuous', 'signal', 'headers', 'auth', 'getToken', 'fetch', 'connection_timeout', 'back_off_function',
+  'continuous', 'signal', 'headers', 'auth', 'getToken', 'fetch', 'feed', 'connection_timeout', 'back_off_function',
   'push', 'pull',
 ];

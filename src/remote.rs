@@ -23,6 +23,7 @@ use crate::{
 
 mod auth;
 mod docs;
+mod feed;
 mod http;
 mod multipart;
 mod read;
@@ -33,6 +34,8 @@ mod write;
 
 use auth::Auth;
 pub use auth::{Credentials, Login, Reason, Tokens, no_token};
+pub use feed::Feed;
+use feed::Listening;
 use http::Http;
 pub use transport::{Answer, Body, Request, Response, Transport};
 use url::Location;
@@ -63,6 +66,9 @@ pub struct RemoteOptions {
     /// [`CONNECTION_TIMEOUT_MS`] if absent. A body that is sent adds what a slow line takes for it; a
     /// line that waits for changes has its heartbeats instead.
     pub connection_timeout: Option<u32>,
+    /// How changes are waited for. A browser gives one server six connections over HTTP/1.1, and a
+    /// continuous feed holds one; that is for who has many databases on a server to say.
+    pub feed: Feed,
 }
 
 /// Shows no secrets: headers may be some.
@@ -82,6 +88,7 @@ fn quietly<'de, D: Deserializer<'de>, T: DeserializeOwned>(deserializer: D) -> R
 pub struct RemoteDatabase {
     http: Http,
     heartbeat_ms: u32,
+    listening: Listening,
     /// The server has no `_bulk_get`: revisions are fetched document by document.
     lacks_bulk_get: Cell<bool>,
     /// The server takes no `multipart/related`: large attachments go as base64 after all.
@@ -106,6 +113,8 @@ impl RemoteDatabase {
         );
         let heartbeat_ms = options.heartbeat.as_ref().and_then(Value::as_u64);
         let heartbeat_ms = heartbeat_ms.and_then(|ms| u32::try_from(ms).ok()).unwrap_or(HEARTBEAT_MS);
+        let listening = Listening::default();
+        listening.feed.set(options.feed);
         Ok(Self {
             http: Http {
                 transport,
@@ -115,6 +124,7 @@ impl RemoteDatabase {
                 timeout_ms: options.connection_timeout.unwrap_or(CONNECTION_TIMEOUT_MS),
             },
             heartbeat_ms,
+            listening,
             lacks_bulk_get: Cell::new(false),
             lacks_multipart: Cell::new(false),
         })
@@ -124,6 +134,12 @@ impl RemoteDatabase {
     /// needed. For after a 401 ([`Error::needs_login`](crate::error::Error::needs_login)).
     pub fn log_in(&self, credentials: Credentials) {
         self.http.auth.log_in(credentials);
+    }
+
+    /// How changes are waited for from the next call on. A line that is open is closed by the first call
+    /// that has no use for it.
+    pub fn set_feed(&self, feed: Feed) {
+        self.listening.feed.set(feed);
     }
 
     /// Where it is, without name and password.
