@@ -376,6 +376,11 @@ export interface ReplicateOptions {
   heartbeat?: number | boolean;
   /** How long a line waits before it asks again, in ms. */
   timeout?: number;
+  /**
+   * How a server is waited for: one line that stays open, a request each time, or (`auto`, default) whichever
+   * works. Over HTTP/1.1 a browser has six connections to a server, and a line that stays open holds one.
+   */
+  feed?: 'auto' | 'continuous' | 'longpoll';
   /** How long a server may say nothing before a request fails with `timeout`, in ms. Default 60,000. */
   connection_timeout?: number;
   /** Where checkpoints are kept. Default: on both sides. */

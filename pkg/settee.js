@@ -275,7 +275,7 @@ export class Database extends Emitter {
   }
 
   static replicate(source, target, given) {
-    const { headers, auth, getToken, fetch, heartbeat, connection_timeout, back_off_function } = given ?? {};
+    const { headers, auth, getToken, fetch, heartbeat, feed, connection_timeout, back_off_function } = given ?? {};
     const names = [source, target].map((end) => (end instanceof Database ? end.#shared.key : isText(end) ? end : ''));
     const task = new Replication(given, names.join(' '), isUrl(names[1]) ? 'up' : 'down', async (tell) => {
       await init();
@@ -283,7 +283,7 @@ export class Database extends Emitter {
         if (typeof end === 'string') {
           if (isUrl(end)) {
             try { new URL(end); } catch { throw badRequest('A remote database has a URL such as https://example.org/notes.'); }
-            return glue.Peer.remote(end, options({ headers, auth, heartbeat, connection_timeout }), fetch, getToken);
+            return glue.Peer.remote(end, options({ headers, auth, heartbeat, feed, connection_timeout }), fetch, getToken);
           }
           const opened = end = await Database.open(end);
           task._whenEnded(() => opened.close());
@@ -309,6 +309,6 @@ export class Database extends Emitter {
 }
 
 const NOT_FOR_PEERS = [
-  'continuous', 'signal', 'headers', 'auth', 'getToken', 'fetch', 'connection_timeout', 'back_off_function',
+  'continuous', 'signal', 'headers', 'auth', 'getToken', 'fetch', 'feed', 'connection_timeout', 'back_off_function',
   'push', 'pull',
 ];

@@ -24,6 +24,7 @@ use crate::{
 mod auth;
 mod db_updates;
 mod docs;
+mod feed;
 mod http;
 mod multipart;
 mod origin;
@@ -37,6 +38,8 @@ mod write;
 use auth::Auth;
 pub use auth::{Credentials, Login, Reason, Tokens, no_token};
 use db_updates::DbUpdates;
+pub use feed::Feed;
+use feed::Listening;
 use http::Http;
 pub use origin::{Channel, Look, Moves, Origin, Origins};
 pub use slots::{CONNECTIONS, Claim, Permit, Slots};
@@ -75,6 +78,9 @@ pub struct RemoteOptions {
     /// The servers in use, for databases that are to share theirs; one that is given none shares nothing.
     #[serde(skip)]
     pub origins: Option<Rc<Origins>>,
+    /// How changes are waited for. A browser gives one server six connections over HTTP/1.1, and a
+    /// continuous feed holds one; that is for who has many databases on a server to say.
+    pub feed: Feed,
 }
 
 /// Shows no secrets: headers may be some.
@@ -95,6 +101,7 @@ pub struct RemoteDatabase {
     http: Http,
     heartbeat_ms: u32,
     channel: Rc<Channel>,
+    listening: Listening,
     /// The server has no `_bulk_get`: revisions are fetched document by document.
     lacks_bulk_get: Cell<bool>,
     /// The server takes no `multipart/related`: large attachments go as base64 after all.
@@ -141,6 +148,8 @@ impl RemoteDatabase {
         if let Some(connections) = options.connections {
             channel.slots().set_limit(connections);
         }
+        let listening = Listening::default();
+        listening.feed.set(options.feed);
         Ok(Self {
             http: Http {
                 transport,
@@ -153,6 +162,7 @@ impl RemoteDatabase {
             },
             heartbeat_ms,
             channel,
+            listening,
             lacks_bulk_get: Cell::new(false),
             lacks_multipart: Cell::new(false),
         })
@@ -167,6 +177,12 @@ impl RemoteDatabase {
     /// The user looks at this database, or no longer does: it goes first where many share few connections.
     pub fn set_visible(&self, is_visible: bool) {
         self.channel.set_visible(is_visible);
+    }
+
+    /// How changes are waited for from the next call on. A line that is open is closed by the first call
+    /// that has no use for it.
+    pub fn set_feed(&self, feed: Feed) {
+        self.listening.feed.set(feed);
     }
 
     /// Where it is, without name and password.
@@ -214,8 +230,12 @@ impl Peer for RemoteDatabase {
                 None => None,
                 Some(ms) => match self.channel.look(ms).await {
                     Look::Wait => Some(ms),
-                    Look::Ask => None,
+                    Look::Ask => {
+                        self.listening.hang_up();
+                        None
+                    }
                     Look::Rest => {
+                        self.listening.hang_up();
                         return Ok(ChangesPage {
                             results: Vec::new(),
                             last_seq: since.clone(),

@@ -2,11 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use futures::{
-    StreamExt,
-    future::{Either, select},
-    pin_mut, stream,
-};
+use futures::{StreamExt, stream};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value, json, value::RawValue};
 
@@ -18,10 +14,7 @@ use super::{
 use crate::{
     error::{Error, Kind, Result},
     model::{Content, Digest, Rev, Seq},
-    peer::{
-        Change, ChangesPage, ChangesQuery, Fetched, LocalDoc, MissingRevs, PeerInfo, ReplicatedAttachment,
-        ReplicatedDoc,
-    },
+    peer::{Fetched, LocalDoc, MissingRevs, PeerInfo, ReplicatedAttachment, ReplicatedDoc},
 };
 
 /// How many documents are asked for at once where there is no `_bulk_get`. A browser gives one server
@@ -30,10 +23,6 @@ const SINGLE_FETCHES: usize = 4;
 
 /// How many revisions of a document fit into one URL: CouchDB's own replicator keeps to 7,000 bytes.
 const REVS_IN_A_URL: usize = 100;
-
-/// How many times as long a server may be silent while a filter passes over changes: CouchDB sends
-/// nothing meanwhile.
-const FILTERING_PATIENCE: u32 = 5;
 
 impl RemoteDatabase {
     pub(super) async fn read_info(&self) -> Result<PeerInfo> {
@@ -62,72 +51,6 @@ impl RemoteDatabase {
             total_count,
             instance_start_time: made,
         })
-    }
-
-    /// With `wait_ms`, a long poll: the server keeps the line alive with heartbeats for as long as it
-    /// takes (its own `timeout` would leave proxies a silent line to cut), and we hang up when the time
-    /// is over.
-    pub(super) async fn read_changes(
-        &self,
-        query: &ChangesQuery,
-        since: &Seq,
-        limit: usize,
-        wait_ms: Option<u32>,
-    ) -> Result<ChangesPage> {
-        let mut path =
-            format!("/_changes?style=all_docs&limit={}&since={}", limit.max(1), encode(&since.to_query()));
-        if wait_ms.is_some() {
-            path.push_str(&format!("&feed=longpoll&heartbeat={}", self.heartbeat_ms));
-        }
-        let body = match query {
-            ChangesQuery { doc_ids: Some(ids), .. } => {
-                path.push_str("&filter=_doc_ids");
-                Some(json!({ "doc_ids": ids }))
-            }
-            ChangesQuery { selector: Some(selector), .. } => {
-                path.push_str("&filter=_selector");
-                Some(json!({ "selector": selector }))
-            }
-            ChangesQuery { filter: Some(filter), .. } => {
-                path.push_str(&format!("&filter={}", encode(filter)));
-                None
-            }
-            _ => None,
-        };
-        if query.filter.is_some() {
-            for (name, value) in &query.query_params {
-                let value = match value {
-                    Value::String(text) => text.clone(),
-                    other => other.to_string(),
-                };
-                path.push_str(&format!("&{}={}", encode(name), encode(&value)));
-            }
-        }
-        let method = if body.is_some() { "POST" } else { "GET" };
-        let body = body.map(|body| ("application/json", vec![Content::from(body.to_string().into_bytes())]));
-        let mut request = self.http.request(method, &path, body);
-        request.waits = wait_ms.is_some();
-        let text = match wait_ms {
-            None => {
-                let patience = if query == &ChangesQuery::default() { 1 } else { FILTERING_PATIENCE };
-                self.http.text(request, Some(self.http.timeout_ms.saturating_mul(patience))).await?
-            }
-            Some(ms) => {
-                let waiting = self.http.text(request, None);
-                pin_mut!(waiting);
-                match select(waiting, self.http.platform.sleep(ms)).await {
-                    Either::Left((text, _)) => text?,
-                    Either::Right(_) => {
-                        return Ok(ChangesPage {
-                            results: Vec::new(),
-                            last_seq: since.clone(),
-                            pending: None,
-                        });
-                    }
-                }
-            }
-        };
-        parse_changes(&text)
     }
 
     pub(super) async fn read_revs_diff(&self, leaves: Vec<(String, Vec<Rev>)>) -> Result<Vec<MissingRevs>> {
@@ -284,35 +207,6 @@ impl RemoteDatabase {
 /// A text; nothing of what is none.
 fn text_if_any<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
     Ok(Value::deserialize(deserializer)?.as_str().map(str::to_owned))
-}
-
-fn parse_changes(text: &str) -> Result<ChangesPage> {
-    #[derive(Deserialize)]
-    struct Answer {
-        results: Vec<Row>,
-        last_seq: Seq,
-        pending: Option<u64>,
-    }
-    #[derive(Deserialize)]
-    struct Row {
-        seq: Seq,
-        id: String,
-        changes: Vec<Leaf>,
-        #[serde(default)]
-        deleted: bool,
-    }
-    #[derive(Deserialize)]
-    struct Leaf {
-        rev: Rev,
-    }
-    let answer: Answer = http::parse(text)?;
-    let results = answer.results.into_iter().map(|row| Change {
-        seq: row.seq,
-        id: row.id,
-        leaves: row.changes.into_iter().map(|leaf| leaf.rev).collect(),
-        deleted: row.deleted,
-    });
-    Ok(ChangesPage { results: results.collect(), last_seq: answer.last_seq, pending: answer.pending })
 }
 
 /// One revision of a `_bulk_get` or `open_revs` answer: `{"ok":doc}`, `{"missing":"rev"}`,
