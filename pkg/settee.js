@@ -56,6 +56,12 @@ const revision = (rev) => {
   if (isText(rev)) return rev;
   throw badRequest('Invalid rev format');
 };
+const withoutPassword = (name) => {
+  if (!isUrl(name)) return name;
+  const url = new URL(name);
+  url.password = '';
+  return url.href;
+};
 const isUrl = (name) => /^https?:\/\//i.test(name);
 
 export class Database extends Emitter {
@@ -275,7 +281,7 @@ export class Database extends Emitter {
   }
 
   static replicate(source, target, given) {
-    const { headers, auth, getToken, fetch, heartbeat, feed, connection_timeout, back_off_function } = given ?? {};
+    const { headers, auth, getToken, fetch, heartbeat, feed, connections, connection_timeout, back_off_function } = given ?? {};
     const names = [source, target].map((end) => (end instanceof Database ? end.#shared.key : isText(end) ? end : ''));
     const task = new Replication(given, names.join(' '), isUrl(names[1]) ? 'up' : 'down', async (tell) => {
       await init();
@@ -283,7 +289,7 @@ export class Database extends Emitter {
         if (typeof end === 'string') {
           if (isUrl(end)) {
             try { new URL(end); } catch { throw badRequest('A remote database has a URL such as https://example.org/notes.'); }
-            return glue.Peer.remote(end, options({ headers, auth, heartbeat, feed, connection_timeout }), fetch, getToken);
+            return glue.Peer.remote(end, options({ headers, auth, heartbeat, feed, connections, connection_timeout }), fetch, getToken);
           }
           const opened = end = await Database.open(end);
           task._whenEnded(() => opened.close());
@@ -292,7 +298,14 @@ export class Database extends Emitter {
         return end.#raw.peer();
       }));
       const asked = { ...given, live: given?.live ?? given?.continuous };
-      return [glue.replicate(...peers, options(asked, NOT_FOR_PEERS), back_off_function, tell), ...peers];
+      const plain = options(asked, NOT_FOR_PEERS);
+      const begin = (hear) => [glue.replicate(...peers, plain, back_off_function, hear), ...peers];
+      const isHere = [source, target].some((end) => end instanceof Database && end.#shared.storage === 'indexeddb');
+      if (!asked.live || asked.leader === false || !isHere) return begin(tell);
+      // A service worker may not import later; it runs its own.
+      const leader = await import('./lib/leader.js').catch(() => {});
+      if (!leader?.canShare()) return begin(tell);
+      return leader.share(`settee:${JSON.stringify([...names.map(withoutPassword), plain])}`, begin, tell);
     });
     for (const end of [source, target]) if (end instanceof Database) end.#keep(task);
     return task;
@@ -309,6 +322,6 @@ export class Database extends Emitter {
 }
 
 const NOT_FOR_PEERS = [
-  'continuous', 'signal', 'headers', 'auth', 'getToken', 'fetch', 'feed', 'connection_timeout', 'back_off_function',
-  'push', 'pull',
+  'continuous', 'signal', 'headers', 'auth', 'getToken', 'fetch', 'feed', 'connections', 'connection_timeout', 'leader',
+  'back_off_function', 'push', 'pull',
 ];

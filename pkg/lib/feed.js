@@ -430,6 +430,11 @@ export class Replication extends Task {
     this.resume();
   }
 
+  async prioritize(isVisible = true) {
+    const [, ...peers] = await this.#started;
+    for (const peer of peers) await peer.setVisible(isVisible);
+  }
+
   async isPushed(id) {
     const [raw] = await this.#started;
     return raw.isPushed(asText(id, 'Document id', 'illegal_docid'));
@@ -509,6 +514,10 @@ export class Sync extends Task {
 
   async login(value) {
     await Promise.all([this.push.login(value), this.pull.login(value)]);
+  }
+
+  async prioritize(isVisible) {
+    await Promise.all([this.push.prioritize(isVisible), this.pull.prioritize(isVisible)]);
   }
 
   isPushed(id) {

@@ -38,12 +38,12 @@ export function share(name, begin, tell) {
   const remember = (method, args) => {
     if (method === 'pause') lasting.delete('resume');
     if (method === 'resume') lasting.delete('pause');
-    if (/^(login|pause|resume)$/.test(method)) lasting.set(method, args);
+    if (/^(login|pause|resume|setVisible)$/.test(method)) lasting.set(method, args);
   };
   const run = async (method, args) => {
     const [handle, ...peers] = led;
-    if (method !== 'login') return handle[method](...args);
-    for (const peer of peers) await peer.login?.(...args);
+    if (handle[method]) return handle[method](...args);
+    for (const peer of peers) peer[method](...args);
     return undefined;
   };
   const post = (message) => channel.postMessage(message);
@@ -96,12 +96,14 @@ export function share(name, begin, tell) {
   done.catch(() => {});
   post({ greets: true });
 
-  const ask = (method, ...args) => {
+  const ask = async (method, ...args) => {
     remember(method, args);
+    const canTravel = args.every((arg) => typeof arg !== 'function');
     if (led) {
-      post({ call: { method, args } }); // the others remember it too
+      if (canTravel) post({ call: { method, args } }); // the others remember it too
       return run(method, args);
     }
+    if (!canTravel) return undefined; // ours from the day we lead
     return new Promise((resolve, reject) => {
       calls += 1;
       const call = { id: `${own}:${calls}`, method, args };
@@ -119,5 +121,5 @@ export function share(name, begin, tell) {
       giveUp.abort();
       led?.[0].cancel();
     },
-  }, { login: (value) => ask('login', value) }];
+  }, { login: (...value) => ask('login', ...value), setVisible: (isVisible) => ask('setVisible', isVisible) }];
 }

@@ -9,9 +9,14 @@ use super::{convert::options, failure};
 use crate::{
     error::Result,
     peer::Peer,
-    remote::{Credentials, RemoteDatabase, RemoteOptions},
+    remote::{Credentials, Origins, RemoteDatabase, RemoteOptions},
     web::{FetchTransport, TokenFunction, WebPlatform},
 };
+
+thread_local! {
+    /// The servers in use on this page, whose connections every replication shares.
+    static ORIGINS: Rc<Origins> = Rc::default();
+}
 
 /// A database here or on a server.
 #[wasm_bindgen(js_name = Peer)]
@@ -41,6 +46,14 @@ impl PeerHandle {
         open(&url, given, fetch, get_token).map_err(|error| failure::to_js(&error))
     }
 
+    /// The user looks at this database, or no longer does: it goes first. Nothing happens to one that is here.
+    #[wasm_bindgen(js_name = setVisible)]
+    pub fn set_visible(&self, is_visible: bool) {
+        if let Some(remote) = &self.remote {
+            remote.set_visible(is_visible);
+        }
+    }
+
     /// Goes on with another login: `{ auth: { username, password, type? } }`, or bearer tokens. Nothing
     /// happens to a database that is here.
     #[wasm_bindgen(js_name = login)]
@@ -67,6 +80,7 @@ fn open(
 ) -> Result<PeerHandle> {
     let transport = Rc::new(FetchTransport::new(fetch));
     let mut options = options::<RemoteOptions>(given)?;
+    options.origins = Some(ORIGINS.with(Rc::clone));
     options.tokens = get_token.map(|function| Rc::new(TokenFunction(function)) as _);
     let remote = Rc::new(RemoteDatabase::new(transport, Rc::new(WebPlatform), url, options)?);
     Ok(PeerHandle { peer: remote.clone(), remote: Some(remote) })
