@@ -5,7 +5,12 @@
 //! differ in what they offer (`_bulk_get`, `multipart/related`); what one refuses is done another way
 //! and remembered for as long as the object lives.
 
-use std::{cell::Cell, collections::BTreeMap, fmt, rc::Rc};
+use std::{
+    cell::{Cell, RefCell},
+    collections::BTreeMap,
+    fmt,
+    rc::Rc,
+};
 
 use futures::FutureExt;
 use serde::{Deserialize, Deserializer, de::DeserializeOwned};
@@ -24,6 +29,7 @@ use crate::{
 mod auth;
 mod db_updates;
 mod docs;
+mod download;
 mod feed;
 mod http;
 mod multipart;
@@ -38,6 +44,7 @@ mod write;
 use auth::Auth;
 pub use auth::{Credentials, Login, Reason, Tokens, no_token};
 use db_updates::DbUpdates;
+use download::Part;
 pub use feed::Feed;
 use feed::Listening;
 use http::Http;
@@ -102,6 +109,8 @@ pub struct RemoteDatabase {
     heartbeat_ms: u32,
     channel: Rc<Channel>,
     listening: Listening,
+    /// Downloads that broke off, the last one first.
+    parts: RefCell<Vec<Part>>,
     /// The server has no `_bulk_get`: revisions are fetched document by document.
     lacks_bulk_get: Cell<bool>,
     /// The server takes no `multipart/related`: large attachments go as base64 after all.
@@ -163,6 +172,7 @@ impl RemoteDatabase {
             heartbeat_ms,
             channel,
             listening,
+            parts: RefCell::default(),
             lacks_bulk_get: Cell::new(false),
             lacks_multipart: Cell::new(false),
         })

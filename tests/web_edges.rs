@@ -90,6 +90,11 @@ async fn a_body_is_read_as_it_arrives() {
         drop(transport.open(request("GET", "http://x/")).await.unwrap());
         assert_eq!(seen("init.signal.aborted"), true);
     }
+    let pieces =
+        vec![b"one".to_vec().into(), content_from_js(&js_sys::eval("new Blob(['two'])").unwrap()).unwrap()];
+    let joined = transport.join(pieces).await.unwrap();
+    assert!(matches!(joined, Content::External(_)));
+    assert_eq!(&*joined.bytes().await.unwrap(), b"onetwo");
     // A `fetch` that knows no streams.
     let whole = fetching("return { status: 200, headers: [], arrayBuffer: async () => new ArrayBuffer(3) }");
     let mut answer = whole.open(request("GET", "http://x/")).await.unwrap();

@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// How long a session lasts where the server does not say: CouchDB's default, in seconds.
-const SESSION_SECONDS: f64 = 600.0;
+const SESSION_SECONDS: u32 = 600;
 
 /// A token is replaced so long before it ends: clocks differ, and a request takes its time.
 const TOKEN_MARGIN_MS: f64 = 30_000.0;
@@ -261,8 +261,8 @@ fn is_authorization((name, _): &(String, String)) -> bool {
 }
 
 /// A fifth of its time before it ends. The server renews it too, but only when asked often enough.
-fn renewal_ms(now_ms: f64, seconds: f64) -> f64 {
-    now_ms + seconds * 800.0
+fn renewal_ms(now_ms: f64, seconds: u32) -> f64 {
+    now_ms + f64::from(seconds) * 800.0
 }
 
 /// The session in an answer's headers, where they are shown.

@@ -11,7 +11,10 @@
 //! comes, not even an empty row, is given up for a while, and long polls are used. A line that was heard of
 //! and falls silent for two and a half heartbeats is dead.
 
-use std::cell::{Cell, RefCell};
+use std::{
+    borrow::Cow,
+    cell::{Cell, RefCell},
+};
 
 use futures::{
     FutureExt,
@@ -149,7 +152,8 @@ impl RemoteDatabase {
 
     async fn read_page(&self, query: &ChangesQuery, since: &Seq, limit: usize) -> Result<ChangesPage> {
         let request = self.changes_request(query, &format!("&limit={limit}"), since, "");
-        let patience = if query == &ChangesQuery::default() { 1 } else { FILTERING_PATIENCE };
+        let is_plain = query.doc_ids.is_none() && query.selector.is_none() && query.filter.is_none();
+        let patience = if is_plain { 1 } else { FILTERING_PATIENCE };
         let limit_ms = self.http.timeout_ms.saturating_mul(patience);
         parse_changes(&self.http.text(request, Some(limit_ms)).await?)
     }
@@ -179,7 +183,7 @@ impl RemoteDatabase {
         let (http, silence_ms) = (&self.http, self.silence_ms());
         let request = self.changes_request(query, "", since, "continuous");
         let question = self.changes_request(query, "", &Seq::zero(), "");
-        let question = format!("{} {:?}", question.url, body_text(&question));
+        let question = format!("{} {}", question.url, body_text(&question));
         let line = self.listening.line.take();
         let line = line.filter(|line| line.question == question && line.next == *since);
         let mut held = Held { listening: &self.listening, line };
@@ -374,10 +378,10 @@ fn is_blank(bytes: &[u8]) -> bool {
     bytes.iter().all(u8::is_ascii_whitespace)
 }
 
-fn body_text(request: &Request) -> Option<&[u8]> {
-    match request.body.first()? {
-        Content::Bytes(bytes) => Some(bytes),
-        Content::External(_) => None,
+fn body_text(request: &Request) -> Cow<'_, str> {
+    match request.body.first() {
+        Some(Content::Bytes(bytes)) => String::from_utf8_lossy(bytes),
+        _ => "".into(),
     }
 }
 

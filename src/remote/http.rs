@@ -114,12 +114,17 @@ impl Http {
         .boxed_local()
     }
 
-    /// A content of about `size` bytes, whole, and left outside our memory if the platform can.
-    pub async fn download(&self, path: &str, size: u64) -> Result<Content> {
+    /// What asks for a content, to be left outside our memory if the platform can.
+    pub fn content_request(&self, path: &str) -> Request {
         let mut request = self.request("GET", path, None);
         request.headers = vec![("Accept".to_owned(), "*/*".to_owned())];
         request.keep_external = true;
-        let mut answer = self.open(request, Some(self.timeout_ms)).await?;
+        request
+    }
+
+    /// A content of about `size` bytes in one go.
+    pub async fn download(&self, path: &str, size: u64) -> Result<Content> {
+        let mut answer = self.open(self.content_request(path), Some(self.timeout_ms)).await?;
         self.within(Some(self.timeout_ms.saturating_add(slowest_ms(size))), answer.body.whole()).await
     }
 

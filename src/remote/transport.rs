@@ -87,6 +87,18 @@ pub trait Transport {
         .boxed_local()
     }
 
+    /// Contents one after the other as one, outside our memory if the platform can.
+    fn join(&self, contents: Vec<Content>) -> Pending<'_, Content> {
+        async move {
+            let mut bytes = Vec::new();
+            for content in contents {
+                bytes.extend_from_slice(&content.bytes().await?);
+            }
+            Ok(bytes.into())
+        }
+        .boxed_local()
+    }
+
     /// Whether [`Transport::open`] gives pieces as they arrive.
     fn can_stream(&self) -> bool {
         false

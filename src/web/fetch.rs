@@ -75,12 +75,6 @@ impl FetchTransport {
         })
     }
 
-    async fn exchange(&self, request: Request) -> Result<Response> {
-        let body = self.start(&request).await?;
-        let (status, headers) = (status_of(&body.response)?, headers_of(&body.response));
-        Ok(Response { status, headers, body: body.all().await? })
-    }
-
     async fn begin(&self, request: Request) -> Result<Answer> {
         let body = self.start(&request).await?;
         let (status, headers) = (status_of(&body.response)?, headers_of(&body.response));
@@ -90,11 +84,23 @@ impl FetchTransport {
 
 impl Transport for FetchTransport {
     fn send(&self, request: Request) -> Pending<'_, Response> {
-        self.exchange(request).boxed_local()
+        async move {
+            let Answer { status, headers, mut body } = self.open(request).await?;
+            Ok(Response { status, headers, body: body.whole().await? })
+        }
+        .boxed_local()
     }
 
     fn open(&self, request: Request) -> Pending<'_, Answer> {
         self.begin(request).boxed_local()
+    }
+
+    fn join(&self, contents: Vec<Content>) -> Pending<'_, Content> {
+        let joined = || {
+            let parts: Array = contents.iter().map(content_to_part).collect::<Result<_>>()?;
+            Ok(Content::External(Rc::new(BlobContent::new(blob_of(&parts, "")?))))
+        };
+        std::future::ready(joined()).boxed_local()
     }
 
     fn can_stream(&self) -> bool {
