@@ -488,6 +488,10 @@ fn what_was_denied_is_tried_once_by_each_replication_that_starts() {
     story.handle().cancel();
     story.running.end().0.unwrap();
     refuse(&target, &[]);
+    // Changed meanwhile, the change goes over, and once.
+    let mut doc = get(&a, "d02").unwrap();
+    doc["is"] = json!("welcome");
+    put(&a, doc).unwrap();
     // The retry itself may fail and come again.
     let fault = Cell::new(0);
     target.failing(move |call, _| (call == "write" && fault.replace(fault.get() + 1) < 2).then(network));

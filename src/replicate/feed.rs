@@ -7,6 +7,8 @@
 use std::{
     cell::{Cell, RefCell},
     collections::HashMap,
+    future::poll_fn,
+    task::Poll,
 };
 
 use futures::{
@@ -80,10 +82,13 @@ pub struct Feed<'a> {
     pub is_lost: Cell<bool>,
     /// Changes to begin with, as if they came first in the feed.
     pub first: RefCell<Vec<Change>>,
+    /// Those are dealt with, and the feed goes on.
+    pub is_first_stored: Cell<bool>,
 }
 
 enum Step {
     Read,
+    Hold,
     Announce,
     Wait,
     End,
@@ -117,7 +122,7 @@ impl<'a> Feed<'a> {
                     let results = self.first.take();
                     if !results.is_empty() {
                         let page = ChangesPage { results, last_seq: since.clone(), pending: None };
-                        return Ok(Some((Some(page), (since, Step::Read))));
+                        return Ok(Some((Some(page), (since, Step::Hold))));
                     }
                     let page = self.source.changes(&self.query, &since, limit, None).await?;
                     let has_moved = page.last_seq != since;
@@ -133,6 +138,13 @@ impl<'a> Feed<'a> {
                         return Ok(Some((Some(page), (since, next))));
                     }
                     step = next;
+                }
+                // What comes in the feed as well is not to be sent twice. Whoever stores the first batch
+                // polls us again when it is done.
+                Step::Hold => {
+                    poll_fn(|_| if self.is_first_stored.get() { Poll::Ready(()) } else { Poll::Pending })
+                        .await;
+                    step = Step::Read;
                 }
                 Step::Announce => {
                     let next = if self.options.live { Step::Wait } else { Step::End };
