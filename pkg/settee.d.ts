@@ -501,13 +501,13 @@ export interface SyncStatus extends MergedStatus {
 }
 
 export interface OverallStatus extends MergedStatus {
-  /** Those that run, and those that failed. */
+  /** Those that run, and live ones that failed. */
   readonly replications: readonly Replication[];
 }
 
 /**
- * All replications of this page or worker. One that failed stays until `cancel()` is called on it or another
- * one between the same ends begins.
+ * All replications of this page or worker. A live one that failed stays until `cancel()` is called on it or
+ * another one between the same ends begins.
  */
 export const status: Emitter<{ status: [status: OverallStatus] }> & AsyncIterable<OverallStatus> & {
   readonly status: OverallStatus;

@@ -135,6 +135,17 @@ fn an_empty_target_is_not_asked_what_it_lacks() {
 }
 
 #[test]
+fn large_documents_are_asked_for_a_few_at_a_time() {
+    let a = memory();
+    for n in 0..120 {
+        put(&a, json!({"_id": format!("d{n:03}"), "text": "x".repeat(100_000)})).unwrap();
+    }
+    let (source, target) = (Shaky::new(&a, "a"), Shaky::new(&memory(), "b"));
+    run(&source, &target, json!({"batch_size": 60, "batches_limit": 1})).0.unwrap();
+    assert_eq!(source.count("bulk_get"), 1 + 6);
+}
+
+#[test]
 fn a_run_resumes_where_the_last_one_ended() {
     let (a, b) = (filled(9), memory());
     let (source, target) = (Shaky::new(&a, "a"), Shaky::new(&b, "b"));

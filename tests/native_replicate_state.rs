@@ -379,6 +379,24 @@ fn a_device_that_is_full_waits_for_room() {
 }
 
 #[test]
+fn from_a_device_that_is_full_everything_is_still_sent() {
+    let (a, b) = (filled(6), memory());
+    let (source, target) = pair(&a, &b);
+    source
+        .failing(|call, _| (call == "put_local_doc").then(|| Error::new(Kind::InsufficientStorage, "full")));
+    let mut story = Story::start(&source, &target, live());
+    story.turns();
+    put(&a, json!({"_id": "more"})).unwrap();
+    story.pass(1_000);
+    assert_eq!((story.phase(), leaves(&b)), (Phase::Live, leaves(&a)));
+    source.well();
+    put(&a, json!({"_id": "when there is room"})).unwrap();
+    story.pass(1_000);
+    assert_eq!(log_of(&a), log_of(&b));
+    assert_eq!(run(&source, &target, json!({})).0.unwrap().docs_read, 0);
+}
+
+#[test]
 fn a_server_that_wants_to_be_left_alone_is() {
     let (source, target) = pair(&filled(2), &memory());
     target
@@ -411,7 +429,7 @@ fn a_server_that_wants_to_be_left_alone_is() {
     assert_eq!(story.phase(), Phase::Live);
 }
 
-fn denied_log(db: &Database) -> serde_json::Map<String, serde_json::Value> {
+fn log_of(db: &Database) -> serde_json::Map<String, serde_json::Value> {
     let id = replication_id("a", "b", &Default::default());
     block_on(db.local_doc(&id)).unwrap().unwrap().body
 }
@@ -449,12 +467,12 @@ fn what_was_denied_goes_over_after_a_login() {
     story.turns();
     assert_eq!((story.phase(), story.told("denied d04 forbidden")), (Phase::Live, 3));
     assert!(story.is_pushed("d01") && !story.is_pushed("d04"));
-    let kept = denied_log(&a)["denied"].clone();
+    let kept = log_of(&a)["denied"].clone();
     assert_eq!(
         (kept.as_array().unwrap().len(), &kept[0]["id"], &kept[0]["status"]),
         (1, &json!("d04"), &json!(403))
     );
-    assert_eq!(denied_log(&b)["denied"], kept);
+    assert_eq!(log_of(&b)["denied"], kept);
     // Changed so that it is welcome.
     let mut doc = get(&a, "d04").unwrap();
     doc["is"] = json!("welcome");
@@ -463,7 +481,7 @@ fn what_was_denied_goes_over_after_a_login() {
     story.pass(1_000);
     assert_eq!(leaves(&a), leaves(&b));
     assert!(story.is_pushed("d04"));
-    assert!(!denied_log(&a).contains_key("denied"));
+    assert!(!log_of(&a).contains_key("denied"));
 }
 
 #[test]
@@ -488,6 +506,10 @@ fn what_was_denied_is_tried_once_by_each_replication_that_starts() {
     story.handle().cancel();
     story.running.end().0.unwrap();
     refuse(&target, &[]);
+    // Changed meanwhile, the change goes over, and once.
+    let mut doc = get(&a, "d02").unwrap();
+    doc["is"] = json!("welcome");
+    put(&a, doc).unwrap();
     // The retry itself may fail and come again.
     let fault = Cell::new(0);
     target.failing(move |call, _| (call == "write" && fault.replace(fault.get() + 1) < 2).then(network));
@@ -508,7 +530,7 @@ fn more_denied_documents_than_are_named_are_found_in_the_feed() {
         Box::new(|doc| (doc.id.as_str() >= "d050").then(|| Error::remote(403, "forbidden", "read only")));
     let with = json!({"batch_size": 20, "checkpoint_interval_ms": 0});
     assert_eq!(run(&source, &target, with.clone()).0.unwrap().doc_write_failures, 200);
-    let log = denied_log(&a);
+    let log = log_of(&a);
     assert_eq!((&log["denied_from"], &log["source_last_seq"]), (&json!(40), &json!(250)));
     assert!(!log.contains_key("denied"));
     let mut story = Story::start(&source, &target, live());
@@ -525,7 +547,7 @@ fn more_denied_documents_than_are_named_are_found_in_the_feed() {
     let summary = run(&source, &target, json!({"retry": true, "batch_size": 20})).0.unwrap();
     assert_eq!((summary.docs_written, summary.doc_write_failures), (200, 0));
     assert_eq!(leaves(&a), leaves(&b));
-    let log = denied_log(&a);
+    let log = log_of(&a);
     assert_eq!((log.contains_key("denied_from"), &log["source_last_seq"]), (false, &json!(250)));
     assert_eq!(log["source_last_seq"], Seq::from(250).0);
 }

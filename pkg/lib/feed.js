@@ -320,7 +320,7 @@ function teller(of) {
   };
 }
 
-/** All replications of this page that run, and those that failed until the like of them is started or they are cancelled. */
+/** All replications of this page that run, and live ones that failed, until the like of them is started or they are cancelled. */
 class Overall extends Emitter {
   #all = new Set();
   #status;
@@ -366,10 +366,12 @@ export class Replication extends Task {
   #started;
   #raw;
   #isHeld = false;
+  #isLive;
 
   constructor(given, name, direction, start) {
     super(given?.signal);
     Object.defineProperties(this, { _name: { value: name }, _direction: { value: direction } }); // the name may hold a password
+    this.#isLive = given?.live ?? given?.continuous;
     this.#started = start((type, detail) => queueMicrotask(() => this.#tell(type, detail)));
     this.#run().then((result) => this.#end(undefined, result), (error) => this.#end(error));
     status._begins(this);
@@ -410,7 +412,7 @@ export class Replication extends Task {
     const last = { ...this.#status, phase: error ? 'failed' : 'stopped', since: Date.now(), error: error ?? null };
     this.#look(this.#raw?.status() ?? last);
     this._end(error, result);
-    if (!error) status._ends(this);
+    if (!error || !this.#isLive) status._ends(this); // who waits for the end of one knows that it failed
   }
 
   pause() {
@@ -483,8 +485,12 @@ export class Sync extends Task {
       push.on('complete', () => pull.cancel());
       pull.on('complete', () => push.cancel());
     }
-    Promise.all([push, pull]).then(([pushed, pulled]) => this._end(undefined, { push: pushed, pull: pulled }), (error) => {
-      this._end(error);
+    const end = (...how) => {
+      this.emit('status', this.status); // whoever iterates looks once more, and finds that it is over
+      this._end(...how);
+    };
+    Promise.all([push, pull]).then(([pushed, pulled]) => end(undefined, { push: pushed, pull: pulled }), (error) => {
+      end(error);
       this.cancel();
     });
   }

@@ -38,14 +38,21 @@ impl Replication {
     #[wasm_bindgen(js_name = status)]
     pub fn status(&self) -> JsValue {
         let State { phase, since_ms, pending, bytes, summary, error, retry_at_ms } = self.handle.state();
-        let status = serde_json::json!({
-            "phase": phase, "since": since_ms, "pending": pending, "docsRead": summary.docs_read,
-            "docsWritten": summary.docs_written, "docWriteFailures": summary.doc_write_failures,
-            "bytes": bytes, "error": null, "retryAt": retry_at_ms,
-        });
-        let status = parsed(&json(&status)).unwrap_or_default();
-        if let Some(error) = error {
-            failure::set(&status, "error", &failure::to_js(&error));
+        let phase = serde_json::to_value(phase).unwrap_or_default();
+        let number = |number: Option<f64>| number.map_or(JsValue::NULL, JsValue::from);
+        let status = js_sys::Object::new().into();
+        for (name, value) in [
+            ("phase", phase.as_str().unwrap_or_default().into()),
+            ("since", since_ms.into()),
+            ("pending", number(pending.map(|pending| pending as f64))),
+            ("docsRead", (summary.docs_read as f64).into()),
+            ("docsWritten", (summary.docs_written as f64).into()),
+            ("docWriteFailures", (summary.doc_write_failures as f64).into()),
+            ("bytes", (bytes as f64).into()),
+            ("error", error.map_or(JsValue::NULL, |error| failure::to_js(&error))),
+            ("retryAt", number(retry_at_ms)),
+        ] {
+            failure::set(&status, name, &value);
         }
         status
     }

@@ -218,6 +218,9 @@ impl Logs {
                 // A source that only lets us read: the target's checkpoint has to do. One that let us
                 // write before has thrown us out, which is the caller's to know.
                 Err(error) if is_read_only(&error) && !self.source.was_written => self.source.is_kept = false,
+                // A device that is full must not keep what is on it from being saved elsewhere. The logs
+                // differ then, which is safe.
+                Err(error) if error.kind() == Kind::InsufficientStorage => {}
                 Ok(Recorded::Lost) => return Ok(Recorded::Lost),
                 result => {
                     result?;

@@ -12,6 +12,7 @@ use serde::Serialize;
 use super::{
     checkpoint::{self, Instances},
     denied::{Denied, Retry},
+    feed::FETCH_DOCS,
     id::replication_id,
     options::Options,
     report::Summary,
@@ -178,6 +179,8 @@ pub(super) struct Job {
     pub options: Options,
     /// Up to where the target has everything, once an attempt knows.
     pub place: RefCell<Option<Seq>>,
+    /// How many documents the next request for revisions names.
+    pub fetch_docs: Cell<usize>,
     pub denied: RefCell<Denied>,
     /// Which life of both sides that place and those documents are of.
     pub instances: RefCell<Instances>,
@@ -219,6 +222,7 @@ impl Job {
             platform,
             options,
             place: RefCell::default(),
+            fetch_docs: Cell::new(FETCH_DOCS),
             denied: RefCell::default(),
             instances: RefCell::default(),
             retry_denied: Cell::new(Retry::Light),

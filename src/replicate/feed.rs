@@ -7,6 +7,8 @@
 use std::{
     cell::{Cell, RefCell},
     collections::HashMap,
+    future::poll_fn,
+    task::Poll,
 };
 
 use futures::{
@@ -23,9 +25,18 @@ use crate::{
     platform::Platform,
 };
 
-/// How many documents one request for revisions names. Large enough that the round trip does not count,
-/// small enough that its answer, which is parsed in one go, does not block a page.
-const FETCH_DOCS: usize = 200;
+/// How many documents the first request for revisions names: large enough that the round trip does not
+/// count, small enough that its answer, which is parsed in one go, does not block a page.
+pub const FETCH_DOCS: usize = 200;
+
+/// Later requests name as many as come in an answer of about so many bytes…
+const FETCH_BYTES: f64 = 1_048_576.0;
+/// …and in about this time, so that little is lost when a slow line breaks…
+const FETCH_MS: f64 = 5_000.0;
+/// …but no fewer than this, as one large document says little of the next…
+const FEWEST_FETCH_DOCS: usize = 10;
+/// …and no more.
+const MOST_FETCH_DOCS: usize = 500;
 
 /// How many such requests are under way for one page.
 const FETCHES_AT_ONCE: usize = 2;
@@ -80,10 +91,13 @@ pub struct Feed<'a> {
     pub is_lost: Cell<bool>,
     /// Changes to begin with, as if they came first in the feed.
     pub first: RefCell<Vec<Change>>,
+    /// Those are dealt with, and the feed goes on.
+    pub is_first_stored: Cell<bool>,
 }
 
 enum Step {
     Read,
+    Hold,
     Announce,
     Wait,
     End,
@@ -117,7 +131,7 @@ impl<'a> Feed<'a> {
                     let results = self.first.take();
                     if !results.is_empty() {
                         let page = ChangesPage { results, last_seq: since.clone(), pending: None };
-                        return Ok(Some((Some(page), (since, Step::Read))));
+                        return Ok(Some((Some(page), (since, Step::Hold))));
                     }
                     let page = self.source.changes(&self.query, &since, limit, None).await?;
                     let has_moved = page.last_seq != since;
@@ -133,6 +147,13 @@ impl<'a> Feed<'a> {
                         return Ok(Some((Some(page), (since, next))));
                     }
                     step = next;
+                }
+                // What comes in the feed as well is not to be sent twice. Whoever stores the first batch
+                // polls us again when it is done.
+                Step::Hold => {
+                    poll_fn(|_| if self.is_first_stored.get() { Poll::Ready(()) } else { Poll::Pending })
+                        .await;
+                    step = Step::Read;
                 }
                 Step::Announce => {
                     let next = if self.options.live { Step::Wait } else { Step::End };
@@ -202,8 +223,8 @@ impl<'a> Feed<'a> {
         let found = missing.iter().map(|missing| count(missing.revs.len())).sum();
         let ancestors =
             missing.iter().map(|missing| (missing.id.clone(), missing.possible_ancestors.clone())).collect();
-        let fetched: Vec<Vec<Fetched>> = stream::iter(chunks(missing))
-            .map(|missing| self.source.bulk_get(missing))
+        let fetched: Vec<Vec<Fetched>> = stream::iter(chunks(missing, self.job.fetch_docs.get()))
+            .map(|missing| self.fetch(missing))
             .buffered(FETCHES_AT_ONCE)
             .try_collect()
             .await?;
@@ -215,6 +236,16 @@ impl<'a> Feed<'a> {
             checked,
             found,
         })
+    }
+
+    async fn fetch(&self, missing: Vec<MissingRevs>) -> Result<Vec<Fetched>> {
+        let (asked, began_ms) = (missing.len(), self.platform.now_ms());
+        let fetched = self.source.bulk_get(missing).await?;
+        let docs = fetched.iter().filter_map(|fetched| fetched.doc.as_ref().ok());
+        let bytes = docs.map(|doc| doc.body.len() + doc.path.len() * REV_BYTES).sum();
+        let fetch_docs = &self.job.fetch_docs;
+        fetch_docs.set(next_fetch(fetch_docs.get(), asked, bytes, self.platform.now_ms() - began_ms));
+        Ok(fetched)
     }
 
     /// What a page names, each document once.
@@ -242,14 +273,53 @@ impl<'a> Feed<'a> {
     }
 }
 
-fn chunks(mut missing: Vec<MissingRevs>) -> Vec<Vec<MissingRevs>> {
-    let mut chunks = Vec::with_capacity(missing.len() / FETCH_DOCS + 1);
-    while missing.len() > FETCH_DOCS {
-        let rest = missing.split_off(FETCH_DOCS);
+/// A revision id in a document's history.
+const REV_BYTES: usize = 35;
+
+/// How many documents the next request names, when one for `asked` gave so many bytes in that time. Fewer at
+/// once; more only when as many as now went well, and twice as many at most.
+fn next_fetch(now: usize, asked: usize, bytes: usize, took_ms: f64) -> usize {
+    let room = (FETCH_BYTES / bytes.max(1) as f64).min(FETCH_MS / took_ms.max(1.0));
+    let fits = (asked as f64 * room) as usize;
+    if room < 1.0 {
+        fits.max(FEWEST_FETCH_DOCS)
+    } else if asked == now {
+        fits.min(now * 2).min(MOST_FETCH_DOCS)
+    } else {
+        now
+    }
+}
+
+fn chunks(mut missing: Vec<MissingRevs>, size: usize) -> Vec<Vec<MissingRevs>> {
+    let mut chunks = Vec::with_capacity(missing.len() / size + 1);
+    while missing.len() > size {
+        let rest = missing.split_off(size);
         chunks.push(std::mem::replace(&mut missing, rest));
     }
     if !missing.is_empty() {
         chunks.push(missing);
     }
     chunks
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_grow_and_shrink_with_what_they_bring() {
+        // Small documents, fast: more of them, up to a limit.
+        assert_eq!(next_fetch(200, 200, 70_000, 40.0), 400);
+        assert_eq!(next_fetch(400, 400, 140_000, 80.0), MOST_FETCH_DOCS);
+        // A megabyte is enough.
+        assert_eq!(next_fetch(200, 200, 4 << 20, 40.0), 50);
+        assert_eq!(next_fetch(50, 50, 1 << 20, 40.0), 50);
+        assert_eq!(next_fetch(200, 20, 40 << 20, 40.0), FEWEST_FETCH_DOCS);
+        // A slow line.
+        assert_eq!(next_fetch(200, 200, 70_000, 20_000.0), 50);
+        // One document says nothing of two hundred; a clock that was set back nothing at all.
+        assert_eq!(next_fetch(200, 1, 300, 30.0), 200);
+        assert_eq!(next_fetch(200, 1, 0, 0.0), 200);
+        assert_eq!(next_fetch(200, 200, 70_000, -3_600_000.0), 400);
+    }
 }

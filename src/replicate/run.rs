@@ -270,6 +270,7 @@ impl Replication {
             is_target_empty,
             instance: instances[0].clone(),
             is_lost: Cell::new(false),
+            is_first_stored: Cell::new(false),
             first: RefCell::new(job.denied.borrow_mut().take(job.retry_denied.get())),
         };
         let mut is_retrying = !feed.first.borrow().is_empty();
@@ -288,7 +289,12 @@ impl Replication {
                     (checked, found) = (checked + batch.checked, found + batch.found);
                     let last_seq = batch.last_seq.clone();
                     has_news |= !batch.fetched.is_empty();
-                    let (stored, next) = join(self.store(batch), items.next()).await;
+                    let storing = async {
+                        let stored = self.store(batch).await;
+                        feed.is_first_stored.set(true);
+                        stored
+                    };
+                    let (stored, next) = join(storing, items.next()).await;
                     stored?;
                     if std::mem::take(&mut is_retrying) {
                         job.denied.borrow_mut().went_through();
@@ -419,7 +425,9 @@ impl Replication {
         job.update(|state| {
             state.summary.last_seq = last_seq;
             state.summary.pending = pending;
-            state.pending = pending;
+            if has_news || pending.is_some() {
+                state.pending = pending;
+            }
         });
         if !stored.is_empty() {
             self.tell_stored(stored);

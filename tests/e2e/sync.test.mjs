@@ -561,6 +561,7 @@ test('the status of a sync tells what goes on: offline, unwell, a login, a pause
   const phase = (expected) => page.evaluate((it) => until(() => task.status.phase === it, `being ${it}`, 30_000), expected);
   await page.evaluate(async (url) => {
     globalThis.db = await Database.open('status');
+    for (const failed of settee.status.status.replications) failed.cancel();
     await db.put({ _id: 'here', n: 1 });
     const began = Date.now();
     globalThis.task = follow(watch(db.sync(url, { live: true, retry: true, back_off_function: () => 200 })));
@@ -627,7 +628,7 @@ test('without retry a replication that fails says so, here and in the status of 
   await follow(page);
   const got = await page.evaluate(async () => {
     const db = await Database.open('failing');
-    const task = follow(db.replicate.to('http://127.0.0.1:9/db'));
+    const task = follow(db.replicate.to('http://127.0.0.1:9/db', { live: true }));
     await failure(task);
     await task.iterating;
     const overall = settee.status.status;
