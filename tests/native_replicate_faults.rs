@@ -564,6 +564,22 @@ fn an_attachment_that_cannot_be_had_denies_its_document_alone() {
     assert_eq!((ended.unwrap().docs_written, told.contains(&"denied p not_found".to_owned())), (2, true));
 }
 
+/// A login that runs out between a document and its attachment is no fault of the document's, and a
+/// checkpoint past it would lose it.
+#[test]
+fn a_login_that_runs_out_at_an_attachment_denies_nothing() {
+    let a = filled(2);
+    futures::executor::block_on(a.put_attachment("p", "x", None, vec![1].into(), "a/b")).unwrap();
+    let (source, target) = (Shaky::new(&a, "a"), Shaky::new(&memory(), "b"));
+    source.failing(|call, _| (call == "attachment").then(|| Error::remote(401, "unauthorized", "expired")));
+    let (ended, told) = run(&source, &target, json!({}));
+    assert_eq!(ended.unwrap_err().kind(), Kind::Unauthorized);
+    assert!(!told.iter().any(|event| event.starts_with("denied")), "{told:?}");
+    source.well();
+    run(&source, &target, json!({})).0.unwrap();
+    assert_eq!(leaves(&a), leaves(&target.inner.borrow()));
+}
+
 #[test]
 fn winners_alone_go_over_if_asked() {
     let (a, b) = (memory(), memory());

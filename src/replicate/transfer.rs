@@ -138,6 +138,8 @@ impl Transfer<'_> {
             match self.source.attachment(doc, &doc.attachments[index]).await {
                 Ok(content) => doc.attachments[index].content = Some(content),
                 Err(error) if concerns_all(&error, true) => return Err(error),
+                // Who gave the document gives its attachment too, unless the login ran out in between.
+                Err(error) if error.kind() == Kind::Unauthorized => return Err(error),
                 Err(error) => return Ok(Some(Failure::new(&doc.id, Some(doc.rev()), &error))),
             }
         }
