@@ -77,7 +77,8 @@ fn one_seed_is_one_story() {
 fn replay() {
     let sim = Sim::new(number("SETTEE_SEED").unwrap_or(1), true);
     let ended = catch_unwind(AssertUnwindSafe(|| play(&sim)));
-    if ended.is_err() {
+    println!("{} turns in {} s of its time", sim.polls(), sim.passed_ms() / 1000);
+    if ended.is_err() || std::env::var("SETTEE_TELL").is_ok() {
         sim.story().iter().for_each(|step| eprintln!("{step}"));
     }
     ended.unwrap_or_else(|_| panic!("see above"));

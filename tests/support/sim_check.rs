@@ -12,15 +12,13 @@ use settee::{
     store::{MemoryStore, Store},
 };
 
-use super::{
-    sim_net::read_seq,
-    sim_world::World,
-};
+use super::{sim_net::read_seq, sim_world::World};
 use crate::support::{SeededPlatform, changes, get_with};
 
 /// What a store holds, seen by somebody who was not there.
 fn open(store: &MemoryStore) -> Database {
-    block_on(Database::open(Rc::new(store.fork()), SeededPlatform::new(1), OpenOptions::new("check"))).unwrap()
+    block_on(Database::open(Rc::new(store.fork()), SeededPlatform::new(1), OpenOptions::new("check")))
+        .unwrap()
 }
 
 /// A checkpoint is the promise that the target has everything up to it.
@@ -36,7 +34,8 @@ pub fn checkpoint(world: &World, source: usize, target: usize, seq: &Seq) -> Res
             break;
         }
         let id = row["id"].as_str().unwrap().to_owned();
-        let revs = row["changes"].as_array().unwrap().iter().map(|leaf| leaf["rev"].as_str().unwrap().to_owned());
+        let revs =
+            row["changes"].as_array().unwrap().iter().map(|leaf| leaf["rev"].as_str().unwrap().to_owned());
         let revs: Vec<String> = revs.filter(|rev| !denied.contains(&(id.clone(), rev.clone()))).collect();
         asked.insert(id, revs);
     }

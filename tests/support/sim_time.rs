@@ -185,8 +185,7 @@ impl Sim {
     pub fn spawn(&self, owner: Owner, future: impl Future<Output = ()> + 'static) {
         let id = self.next_task.get();
         self.next_task.set(id + 1);
-        let waker =
-            Arc::new(TaskWaker { id, is_queued: AtomicBool::new(true), ready: self.ready.clone() });
+        let waker = Arc::new(TaskWaker { id, is_queued: AtomicBool::new(true), ready: self.ready.clone() });
         let task = Task { owner, waker, future: Some(future.boxed_local()) };
         self.tasks.borrow_mut().insert(id, task);
         self.ready.lock().unwrap().push(id);
@@ -276,9 +275,9 @@ impl Sim {
         }
         let tasks = self.tasks.borrow();
         let count = ready.len();
-        let at = (0..count).map(|step| (from + step) % count).find(|&at| {
-            tasks.get(&ready[at]).is_none_or(|task| !frozen.contains(&task.owner))
-        })?;
+        let at = (0..count)
+            .map(|step| (from + step) % count)
+            .find(|&at| tasks.get(&ready[at]).is_none_or(|task| !frozen.contains(&task.owner)))?;
         Some(ready.swap_remove(at))
     }
 

@@ -46,6 +46,8 @@ pub struct Plan {
     pub is_slow: bool,
     pub has_opaque_seqs: bool,
     pub steps: usize,
+    /// How often somebody does something, in all.
+    pub acts: u64,
     pub auto_compaction: bool,
 }
 
@@ -87,7 +89,8 @@ impl Plan {
             is_slow: sim.percent(50),
             // A server that numbers its changes cannot tell an old number from its own.
             has_opaque_seqs: has_evictions || sim.percent(50),
-            steps: sim.between(20, 45),
+            steps: sim.between(15, 40),
+            acts: sim.between(5, 50) as u64,
             auto_compaction: sim.percent(30),
         }
     }
@@ -134,6 +137,7 @@ pub struct World {
     pub denied: RefCell<BTreeSet<(String, String)>>,
     contents: Vec<Vec<u8>>,
     counter: Cell<u64>,
+    acts: Cell<u64>,
     /// What a replication told and did not do, found on the way.
     pub wrongs: RefCell<Vec<String>>,
 }
@@ -191,6 +195,7 @@ impl World {
             denied: RefCell::default(),
             contents,
             counter: Cell::new(0),
+            acts: Cell::new(0),
             wrongs: RefCell::default(),
             plan,
         });
@@ -318,7 +323,8 @@ impl World {
         let soon = |low: usize, high: usize| Some(self.sim.passed_ms() + self.sim.between(low, high) as u64);
         if self.sim.percent(self.plan.crashes) {
             let is_eviction = self.plan.has_evictions && self.sim.percent(40);
-            self.sim.tell(|| format!("n{at} crashes{}", if is_eviction { " and loses everything" } else { "" }));
+            self.sim
+                .tell(|| format!("n{at} crashes{}", if is_eviction { " and loses everything" } else { "" }));
             self.stop(at);
             device.back_ms.set(soon(1, 20_000));
             if is_eviction {
@@ -374,10 +380,29 @@ impl World {
         self.links.values().for_each(|link| link.is_cut.set(false));
         self.devices.iter().for_each(|device| device.weather.borrow().fault.set(None));
         self.come_back(true);
+        self.rest();
+        if self.plan.has_evictions {
+            // Who pushes and has nothing new does not talk to the other end, so it learns of the loss of
+            // what it pushed before with the next change.
+            for (at, device) in self.devices.iter().enumerate() {
+                let (world, db) = (self.clone(), device.node.db.borrow().clone().unwrap());
+                self.sim.spawn(device.owner.get(), async move {
+                    let last = world.put(&db, json!({"_id": format!("last{at}")})).await;
+                    if let Err(error) = last {
+                        world.wrong(format!("n{at} cannot write any more: {error}"));
+                    }
+                });
+            }
+            self.rest();
+        }
+    }
+
+    /// Lets time pass until nothing but waiting lines is left.
+    fn rest(self: &Rc<Self>) {
         let (mut still_ms, mut activity) = (0, self.net.activity.get());
         let begin_ms = self.sim.passed_ms();
-        // The longest wait there is: a line that answers nothing, then the longest pause.
-        while still_ms < 250_000 {
+        // The longest there is without a request: a line that answers nothing, then the longest pause.
+        while still_ms < 150_000 {
             self.run_for(10_000);
             self.come_back(true);
             let now = self.net.activity.get();
@@ -439,9 +464,13 @@ impl World {
             let running = Rc::new(Running { handle, wire, timeout_ms });
             *slot.borrow_mut() = Some(running.clone());
             device.running.borrow_mut().insert((job, tab), running.clone());
-            self.sim.tell(|| format!("job {job}.{tab} n{at} {} n{other} begins", if is_push { "->" } else { "<-" }));
+            self.sim.tell(|| {
+                format!("job {job}.{tab} n{at} {} n{other} begins", if is_push { "->" } else { "<-" })
+            });
             let ended = future.await;
-            self.sim.tell(|| format!("job {job}.{tab} ended: {:?}", ended.as_ref().map(|summary| summary.status)));
+            self.sim.tell(|| {
+                format!("job {job}.{tab} ended: {:?}", ended.as_ref().map(|summary| summary.status))
+            });
             let state = running.handle.state();
             match &ended {
                 Ok(summary) => {
@@ -512,14 +541,15 @@ impl World {
     // ---- people ----
 
     async fn person(self: Rc<Self>, at: usize, db: Database) {
-        while self.is_stormy.get() {
+        loop {
             let ms = match self.sim.below(10) {
                 0 => self.sim.between(5_000, 60_000),
                 1..3 => self.sim.between(1, 20),
-                _ => self.sim.between(100, 6_000),
+                _ => self.sim.between(100, 12_000),
             };
             self.sim.sleep(ms as u64).await;
-            if !self.is_stormy.get() {
+            self.acts.set(self.acts.get() + 1);
+            if !self.is_stormy.get() || self.acts.get() > self.plan.acts {
                 return;
             }
             let life = self.devices[at].life.get();
@@ -567,7 +597,11 @@ impl World {
             }
             (14..18, _) => db.compact().await.map(|()| Vec::new()),
             (18..30, Some(rev)) => {
-                let rev = if conflicts.is_empty() || self.sim.percent(60) { rev } else { self.sim.pick(&conflicts) };
+                let rev = if conflicts.is_empty() || self.sim.percent(60) {
+                    rev
+                } else {
+                    self.sim.pick(&conflicts)
+                };
                 let written = db.remove(&id, &rev).await?;
                 Ok(vec![(id, written.rev)])
             }
@@ -617,6 +651,10 @@ impl World {
 
     async fn bulk(&self, db: &Database, docs: Vec<Value>) -> Result<Vec<(String, String)>> {
         let rows = db.bulk_docs(&Value::from(docs).to_string(), &[], &BulkDocsOptions::default()).await?;
-        Ok(rows.into_iter().filter_map(|(_, row)| row.ok()).map(|written| (written.id, written.rev)).collect())
+        Ok(rows
+            .into_iter()
+            .filter_map(|(_, row)| row.ok())
+            .map(|written| (written.id, written.rev))
+            .collect())
     }
 }
