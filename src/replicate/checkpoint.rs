@@ -58,6 +58,9 @@ struct Side {
     peer: Rc<dyn Peer>,
     is_kept: bool,
     log: Option<LocalDoc>,
+    /// What another tab's sessions had written there when we last met one. To leave it out would look
+    /// to that tab as if the database had forgotten it.
+    theirs: Vec<Value>,
     /// Whether this session wrote one here, so that the login may.
     was_written: bool,
 }
@@ -206,11 +209,19 @@ impl Logs {
 impl Side {
     async fn read(peer: Rc<dyn Peer>, id: &str, is_kept: bool) -> Result<Self> {
         let log = if is_kept { peer.local_doc(id).await? } else { None };
-        Ok(Self { peer, is_kept, log, was_written: false })
+        Ok(Self { peer, is_kept, log, theirs: Vec::new(), was_written: false })
     }
 
     async fn write(&mut self, id: &str, session: &str, mut body: Map<String, Value>) -> Result<Recorded> {
+        let is_ours = |entry: &Value| session_of(entry) == Some(session);
         for _ in 0..MAX_TRIES {
+            if !self.theirs.is_empty() {
+                // What they say is as true as what we say: ours goes on top.
+                let mut merged: Vec<Value> = history(&body).into_iter().filter(is_ours).collect();
+                merged.extend(self.theirs.iter().filter(|entry| !is_ours(entry)).cloned());
+                merged.truncate(MAX_HISTORY);
+                body.insert("history".to_owned(), merged.into());
+            }
             let rev = self.log.as_ref().and_then(|log| log.rev.clone());
             match self.peer.put_local_doc(id, LocalDoc { rev, body: body.clone() }).await {
                 Ok(rev) => {
@@ -233,15 +244,10 @@ impl Side {
             let known = self.log.as_ref().map(|log| history(&log.body)).unwrap_or_default();
             let their_history = history(&theirs.body);
             let is_known = |entry: &Value| known.iter().any(|ours| session_of(ours) == session_of(entry));
-            let is_ours = |entry: &Value| session_of(entry) == Some(session);
             if !known.is_empty() && !their_history.iter().any(|entry| is_known(entry) || is_ours(entry)) {
                 return Ok(Recorded::Lost);
             }
-            // What they say is as true as what we say: ours goes on top.
-            let mut merged: Vec<Value> = history(&body).into_iter().filter(is_ours).collect();
-            merged.extend(their_history.into_iter().filter(|entry| !is_ours(entry)));
-            merged.truncate(MAX_HISTORY);
-            body.insert("history".to_owned(), merged.into());
+            self.theirs = their_history;
             self.log = Some(theirs);
         }
         // Whoever keeps winning records progress too. Ours is recorded next time.
