@@ -130,7 +130,7 @@ fn survived(world: &World, dbs: &[Database]) {
 
 /// Nothing but waiting lines goes over the network, and not many of those.
 fn at_rest(world: &World) {
-    const MINUTES: u64 = 10;
+    const MINUTES: u64 = 5;
     let waits = |world: &World| -> Vec<(String, u64, u64)> {
         let mut waits = Vec::new();
         for device in &world.devices {

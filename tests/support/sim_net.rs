@@ -95,6 +95,8 @@ pub type Operation<T> = Rc<dyn Fn(Database) -> Pending<'static, T>>;
 
 /// One replication's line to one device.
 pub struct Wire {
+    /// Whose it is, for the story.
+    pub name: String,
     pub sim: Rc<Sim>,
     pub net: Rc<Net>,
     pub link: Rc<Link>,
@@ -108,8 +110,9 @@ pub struct Wire {
 }
 
 impl Wire {
-    pub fn new(sim: &Rc<Sim>, net: &Rc<Net>, link: &Rc<Link>, node: &Rc<Node>) -> Rc<Self> {
+    pub fn new(name: String, sim: &Rc<Sim>, net: &Rc<Net>, link: &Rc<Link>, node: &Rc<Node>) -> Rc<Self> {
         Rc::new(Self {
+            name,
             sim: sim.clone(),
             net: net.clone(),
             link: link.clone(),
@@ -151,7 +154,7 @@ impl Wire {
                 Ok(Err(error)) => error.to_string(),
                 Err(fault) => format!("{fault:?}"),
             };
-            format!("{call} at {}: {shown}", self.node.name)
+            format!("{} {call} at {}: {shown}", self.name, self.node.name)
         });
         answer
     }

@@ -428,7 +428,7 @@ impl World {
             retry: !self.is_stormy.get() || self.sim.percent(85),
             batch_size: self.sim.pick(&[1, 2, 5, 500]),
             batches_limit: self.sim.between(1, 3),
-            timeout_ms: self.sim.pick(&[5_000, 20_000, 60_000]),
+            timeout_ms: if self.is_stormy.get() { self.sim.pick(&[5_000, 20_000, 60_000]) } else { 60_000 },
             checkpoint_interval_ms: self.sim.pick(&[0, 5_000]),
             ..Options::default()
         };
@@ -444,7 +444,13 @@ impl World {
         let (at, other, is_push) = self.plan.jobs[job];
         let device = &self.devices[at];
         loop {
-            let wire = Wire::new(&self.sim, &self.net, self.link(at, other), &self.devices[other].node);
+            let wire = Wire::new(
+                format!("job {job}.{tab}"),
+                &self.sim,
+                &self.net,
+                self.link(at, other),
+                &self.devices[other].node,
+            );
             let remote: Rc<dyn Peer> = Rc::new(NetPeer(wire.clone()));
             let local: Rc<dyn Peer> = Rc::new(db.clone());
             let (source, target) = if is_push { (local, remote) } else { (remote, local) };
@@ -499,8 +505,8 @@ impl World {
     fn heard(&self, job: usize, running: &Running, event: &Event) {
         let state = running.handle.state();
         self.sim.tell(|| match event {
-            Event::Change(progress) => format!("job {job} change {}", progress.docs.len()),
-            other => format!("job {job} {other:?}"),
+            Event::Change(progress) => format!("{} change {}", running.wire.name, progress.docs.len()),
+            other => format!("{} {other:?}", running.wire.name),
         });
         match event {
             Event::Paused(None) => {
