@@ -20,7 +20,7 @@ use std::{
 use sim::{sim_time::Sim, sim_world::play};
 
 /// Stories in a normal run.
-const STORIES: u64 = 300;
+const STORIES: u64 = 200;
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().and_then(|text| text.parse().ok())

@@ -161,7 +161,9 @@ fn truthful(world: &World) {
                 (Phase::Live, None, Some(0)),
                 "{job:?} says something else"
             );
-            if !world.plan.has_evictions {
+            // A side that forgot its checkpoint begins anew at once and tells nothing; so, now and then, does
+            // one of two tabs that wrote one checkpoint at the same time.
+            if !world.plan.has_evictions && world.plan.tabs == 1 {
                 assert_eq!(running.wire.untold.get(), 0, "{job:?} kept a failure to itself");
             }
         }
