@@ -371,6 +371,25 @@ fn a_target_made_anew_in_the_middle_gets_everything() {
     assert_eq!(running.end().0.unwrap().status, Status::Cancelled);
 }
 
+/// A target that had everything anyway has no checkpoint worth writing for as long as nothing changes, and
+/// the first one that is written must not vouch for another database.
+#[test]
+fn a_target_made_anew_before_its_first_checkpoint_gets_everything() {
+    let (a, first, second) = (filled(5), memory(), memory());
+    let (source, target) = (Shaky::new(&a, "a"), Shaky::new(&first, "b"));
+    run(&source, &Shaky::new(&first, "another name"), json!({})).0.unwrap();
+    let with = json!({"live": true, "checkpoint_interval_ms": 3_600_000});
+    let mut running = Running::start(&source, &target, with);
+    running.turns(300);
+    assert_eq!(running.handle.state().phase, Phase::Live);
+    *target.inner.borrow_mut() = second.clone();
+    put(&a, json!({"_id": "later"})).unwrap();
+    running.turns(600);
+    assert_eq!(leaves(&second), leaves(&a));
+    running.handle.cancel();
+    running.end().0.unwrap();
+}
+
 #[test]
 fn a_source_that_is_only_read_has_its_checkpoint_on_the_target() {
     let (a, b) = (filled(5), memory());

@@ -103,6 +103,7 @@ impl Logs {
         };
         logs.start_at(start);
         logs.history = history;
+        logs.mark_target().await?;
         Ok(logs)
     }
 
@@ -125,6 +126,25 @@ impl Logs {
     /// Whether there is a checkpoint to resume from.
     pub fn is_kept(&self) -> bool {
         self.source.is_kept || self.target.is_kept
+    }
+
+    /// Leaves a log that says nothing yet on a target without one. What is stored from now on is stored
+    /// beside it: if the target is made anew before the first checkpoint, that one does not pass for a
+    /// checkpoint of the new database.
+    async fn mark_target(&mut self) -> Result<()> {
+        if !self.target.is_kept || self.target.log.is_some() {
+            return Ok(());
+        }
+        let body = self.body(&Seq::zero(), Vec::new());
+        match self.target.peer.put_local_doc(&self.id, LocalDoc { rev: None, body: body.clone() }).await {
+            Ok(rev) => self.target.log = Some(LocalDoc { rev: Some(rev), body }),
+            // Another tab was faster.
+            Err(error) if error.kind() == Kind::Conflict => {
+                self.target.log = self.target.peer.local_doc(&self.id).await?;
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(())
     }
 
     async fn source_takes_one(&mut self) -> Result<bool> {
