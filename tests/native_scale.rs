@@ -145,6 +145,8 @@ fn measure(fleet: Fleet) -> Cost {
         }
     }
     let change = total(&members).since(before);
+    // The tasks hold the simulation that holds them.
+    sim.kill(WORLD);
     Cost { first: first.of(members.len()), idle: idle.of(2 * fleet.devices), change: change.of(CHANGES) }
 }
 
@@ -180,7 +182,7 @@ fn table() {
             for revisions in [1, 20] {
                 let cost = measure(fleet(devices, channels, members, revisions));
                 println!(
-                    "| {devices} | {channels} | {members} | {revisions} | {} | {} | {} | {} | {} | {} | {:.1} | {} |",
+                    "| {devices} | {channels} | {members} | {revisions} | {} / {} | {} / {} | {} / {} | {:.1} / {} |",
                     cost.first.requests,
                     kb(cost.first.bytes()),
                     cost.idle.requests,
