@@ -190,6 +190,25 @@ fn a_target_made_anew_in_the_middle_gets_everything() {
     assert_eq!(running.end().0.unwrap().status, Status::Cancelled);
 }
 
+/// A target that had everything anyway has no checkpoint worth writing for as long as nothing changes, and
+/// the first one that is written must not vouch for another database.
+#[test]
+fn a_target_made_anew_before_its_first_checkpoint_gets_everything() {
+    let (a, first, second) = (filled(5), memory(), memory());
+    let (source, target) = (Shaky::new(&a, "a"), Shaky::new(&first, "b"));
+    run(&source, &Shaky::new(&first, "another name"), json!({})).0.unwrap();
+    let with = json!({"live": true, "checkpoint_interval_ms": 3_600_000});
+    let mut running = Running::start(&source, &target, with);
+    running.turns(300);
+    assert_eq!(running.handle.state().phase, Phase::Live);
+    *target.inner.borrow_mut() = second.clone();
+    put(&a, json!({"_id": "later"})).unwrap();
+    running.turns(600);
+    assert_eq!(leaves(&second), leaves(&a));
+    running.handle.cancel();
+    running.end().0.unwrap();
+}
+
 #[test]
 fn a_source_that_is_only_read_has_its_checkpoint_on_the_target() {
     let (a, b) = (filled(5), memory());
@@ -381,6 +400,22 @@ fn an_attachment_that_cannot_be_had_denies_its_document_alone() {
     source.failing(|call, _| (call == "attachment").then(Error::missing));
     let (ended, told) = run(&source, &target, json!({}));
     assert_eq!((ended.unwrap().docs_written, told.contains(&"denied p not_found".to_owned())), (2, true));
+}
+
+/// A login that runs out between a document and its attachment is no fault of the document's, and a
+/// checkpoint past it would lose it.
+#[test]
+fn a_login_that_runs_out_at_an_attachment_denies_nothing() {
+    let a = filled(2);
+    futures::executor::block_on(a.put_attachment("p", "x", None, vec![1].into(), "a/b")).unwrap();
+    let (source, target) = (Shaky::new(&a, "a"), Shaky::new(&memory(), "b"));
+    source.failing(|call, _| (call == "attachment").then(|| Error::remote(401, "unauthorized", "expired")));
+    let (ended, told) = run(&source, &target, json!({}));
+    assert_eq!(ended.unwrap_err().kind(), Kind::Unauthorized);
+    assert!(!told.iter().any(|event| event.starts_with("denied")), "{told:?}");
+    source.well();
+    run(&source, &target, json!({})).0.unwrap();
+    assert_eq!(leaves(&a), leaves(&target.inner.borrow()));
 }
 
 #[test]

@@ -242,9 +242,13 @@ struct Built {
 impl Inner {
     /// Writes what is waiting, in one commit, and answers everybody.
     pub(super) async fn write(&self, writes: Writes) {
+        let before = self.state.borrow().directory.last_seq();
         match self.commit(&writes).await {
             Ok(outcomes) => {
-                self.wake();
+                // A checkpoint is no change: a feed that waits would look in vain, each at each.
+                if self.state.borrow().directory.last_seq() != before {
+                    self.wake();
+                }
                 for ((_, reply), outcomes) in writes.into_iter().zip(outcomes) {
                     let _ = reply.send(Ok(outcomes));
                 }

@@ -73,6 +73,9 @@ struct Side {
     peer: Rc<dyn Peer>,
     is_kept: bool,
     log: Option<LocalDoc>,
+    /// What another tab's sessions had written there when we last met one. To leave it out would look
+    /// to that tab as if the database had forgotten it.
+    theirs: Vec<Value>,
     /// Whether this session wrote one here, so that the login may.
     was_written: bool,
 }
@@ -118,6 +121,7 @@ impl Logs {
         };
         logs.start_at(start);
         logs.history = history;
+        logs.mark_target().await?;
         Ok(logs)
     }
 
@@ -158,6 +162,25 @@ impl Logs {
     /// Whether there is a checkpoint to resume from.
     pub fn is_kept(&self) -> bool {
         self.source.is_kept || self.target.is_kept
+    }
+
+    /// Leaves a log that says nothing yet on a target without one. What is stored from now on is stored
+    /// beside it: if the target is made anew before the first checkpoint, that one does not pass for a
+    /// checkpoint of the new database.
+    async fn mark_target(&mut self) -> Result<()> {
+        if !self.target.is_kept || self.target.log.is_some() {
+            return Ok(());
+        }
+        let body = self.body(&Seq::zero(), Vec::new());
+        match self.target.peer.put_local_doc(&self.id, LocalDoc { rev: None, body: body.clone() }).await {
+            Ok(rev) => self.target.log = Some(LocalDoc { rev: Some(rev), body }),
+            // Another tab was faster.
+            Err(error) if error.kind() == Kind::Conflict => {
+                self.target.log = self.target.peer.local_doc(&self.id).await?;
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(())
     }
 
     async fn source_takes_one(&mut self) -> Result<bool> {
@@ -253,11 +276,19 @@ impl Logs {
 impl Side {
     async fn read(peer: Rc<dyn Peer>, id: &str, is_kept: bool) -> Result<Self> {
         let log = if is_kept { peer.local_doc(id).await? } else { None };
-        Ok(Self { peer, is_kept, log, was_written: false })
+        Ok(Self { peer, is_kept, log, theirs: Vec::new(), was_written: false })
     }
 
     async fn write(&mut self, id: &str, session: &str, mut body: Map<String, Value>) -> Result<Recorded> {
+        let is_ours = |entry: &Value| session_of(entry) == Some(session);
         for _ in 0..MAX_TRIES {
+            if !self.theirs.is_empty() {
+                // What they say is as true as what we say: ours goes on top.
+                let mut merged: Vec<Value> = history(&body).into_iter().filter(is_ours).collect();
+                merged.extend(self.theirs.iter().filter(|entry| !is_ours(entry)).cloned());
+                merged.truncate(MAX_HISTORY);
+                body.insert("history".to_owned(), merged.into());
+            }
             let rev = self.log.as_ref().and_then(|log| log.rev.clone());
             match self.peer.put_local_doc(id, LocalDoc { rev, body: body.clone() }).await {
                 Ok(rev) => {
@@ -280,15 +311,10 @@ impl Side {
             let known = self.log.as_ref().map(|log| history(&log.body)).unwrap_or_default();
             let their_history = history(&theirs.body);
             let is_known = |entry: &Value| known.iter().any(|ours| session_of(ours) == session_of(entry));
-            let is_ours = |entry: &Value| session_of(entry) == Some(session);
             if !known.is_empty() && !their_history.iter().any(|entry| is_known(entry) || is_ours(entry)) {
                 return Ok(Recorded::Lost);
             }
-            // What they say is as true as what we say: ours goes on top.
-            let mut merged: Vec<Value> = history(&body).into_iter().filter(is_ours).collect();
-            merged.extend(their_history.into_iter().filter(|entry| !is_ours(entry)));
-            merged.truncate(MAX_HISTORY);
-            body.insert("history".to_owned(), merged.into());
+            self.theirs = their_history;
             self.log = Some(theirs);
         }
         // Whoever keeps winning records progress too. Ours is recorded next time.
