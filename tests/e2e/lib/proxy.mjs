@@ -35,6 +35,8 @@ import http from 'node:http';
 //   { type: 'rewrite', rewrite }        rewrite(json, record) gives the JSON that goes out
 export async function startFaultProxy(couch, { keep = false } = {}) {
   const target = new URL(couch.url);
+  // pouchdb-server 4.2 ends when the body of a multipart/related breaks off, so it gets those whole or not at all.
+  const isFragile = !couch.isCouchDB;
   const listeners = new Set();
   const sockets = new Set();
   const requests = [];
@@ -77,7 +79,7 @@ export async function startFaultProxy(couch, { keep = false } = {}) {
     });
     req.on('error', () => {});
     res.on('finish', () => { record.whole = true; });
-    const go = () => { if (!req.socket.destroyed) act(fault ?? { type: 'none' }, { req, res, record, cors, target, keep }); };
+    const go = () => { if (!req.socket.destroyed) act(fault ?? { type: 'none' }, { req, res, record, cors, target, keep, isWhole: isFragile && record.kind === 'document' }); };
     if (fault?.type === 'delay') setTimeout(go, fault.ms);
     else go();
   }
@@ -251,6 +253,12 @@ function act(fault, exchange) {
       answer(exchange, 200, { 'content-type': 'text/html; charset=utf-8' }, Buffer.from('<!doctype html><title>Welcome to the hotel</title><form>Room number?</form>'));
       return;
     case 'cut-request': {
+      if (exchange.isWhole) {
+        req.on('data', () => { if (record.requestBytes >= fault.bytes) cut(req.socket); });
+        req.on('end', () => cut(req.socket));
+        req.resume();
+        return;
+      }
       // The server sees the length that was announced, so it knows that something is missing.
       let left = fault.bytes;
       const onward = ask(exchange, () => {});
@@ -334,7 +342,7 @@ async function whole(stream) {
   return Buffer.concat(chunks);
 }
 
-function ask({ req, res, target }, heard) {
+function ask({ req, res, target, isWhole }, heard) {
   const { origin: _, ...headers } = req.headers;
   const onward = http.request({
     host: target.hostname, port: target.port || 80, method: req.method, path: req.url,
@@ -342,12 +350,16 @@ function ask({ req, res, target }, heard) {
   }, heard);
   // The server is gone: so is the connection, as without a proxy.
   onward.on('error', () => cut(req.socket));
-  res.on('close', () => onward.destroy());
+  if (!isWhole) res.on('close', () => onward.destroy());
   return onward;
 }
 
 function forward(exchange, heard, body) {
-  const { req, res, record, cors, keep } = exchange;
+  const { req, res, record, cors, keep, isWhole } = exchange;
+  if (isWhole && !body) {
+    whole(req).then((all) => forward(exchange, heard, all), () => {});
+    return;
+  }
   const onward = ask(exchange, heard ?? ((from) => {
     record.status = from.statusCode;
     const length = from.headers['content-length'];
