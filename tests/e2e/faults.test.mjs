@@ -177,3 +177,107 @@ for (const [title, fault, isBroken, maybeDone] of PASSING) {
 function hash(text) {
   return [...text].reduce((sum, c) => (Math.imul(sum, 31) + c.codePointAt(0)) >>> 0, 7);
 }
+
+// What says that something is wrong with what was asked. Whether it is the document, the login or somebody in between, a
+// client cannot know: it ends with an error, or names the documents that it leaves out, and loses nothing without a word.
+for (const status of [400, 401, 403, 404, 405, 409, 412, 413, 415]) {
+  test(`refusing: status ${status}, once for each kind of request`, { timeout: 60_000 }, async (t) => {
+    const story = await beginHere(t, status);
+    const { db, url, name } = story;
+    const told = [];
+    for (const way of ['to', 'from']) {
+      proxy.plan(at({ type: 'status', status }, 1));
+      const before = proxy.faults.length;
+      for (let run = 1, error = 'none yet'; error; run += 1) {
+        assert.ok(run < 20, `it never comes to an end\n${proxy.said()}`);
+        const task = db.replicate[way](url, RETRY);
+        const heardNow = listen({ [way]: task });
+        error = await task.then(() => null, (failed) => failed);
+        heard(heardNow, { ended: { [way]: error ? 'error' : 'complete' } });
+        if (error) {
+          assert.equal(error.status, status, `${error}\n${proxy.said()}`);
+          assert.equal(error.result.ok, false);
+        }
+        told.push(...heardNow.filter(({ type }) => type === 'denied').map(({ error: { id } }) => id));
+      }
+      assert.ok(proxy.faults.length > before, 'nothing was broken');
+    }
+    // What is missing was told of; and starting over, with the line whole again, brings it.
+    const [mine, theirs] = [await leavesOf(story.here), await leavesOf(remote(name))];
+    const missing = Object.keys({ ...mine, ...theirs }).filter((id) => String(mine[id]) !== String(theirs[id]));
+    assert.deepEqual(missing.filter((id) => !told.includes(id)), [], `missing, and nobody was told\n${proxy.said()}`);
+    t.diagnostic(`${new Set(told).size} documents were denied, ${missing.length} were missing`);
+    proxy.calm();
+    const result = await db.sync(url, { checkpoint: false });
+    assert.deepEqual([result.push.doc_write_failures, result.pull.doc_write_failures], [0, 0]);
+    await judge(story);
+  });
+}
+
+test('another instance_start_time with each answer', { timeout: 60_000 }, async (t) => {
+  const story = await beginHere(t, 11);
+  const { world: { lacks }, db, url } = story;
+  let lives = 0;
+  proxy.plan([{ kind: 'info', fault: { type: 'rewrite', rewrite: (info) => ({ ...info, instance_start_time: String(Date.UTC(2026, 0, (lives += 1)) * 1000) }) } }]);
+  const first = await db.sync(url, RETRY);
+  assert.deepEqual([first.push.docs_written, first.pull.docs_written >= lacks.here], [lacks.there, true]);
+  assert.ok(lives > 0, proxy.said());
+  await judge(story);
+});
+
+const seedsOf = (fixed) => SEEDS ?? fixed;
+
+for (const seed of seedsOf([1, 2, 3, 4, 5, 6])) {
+  test(`storm: seed ${seed}`, { timeout: 90_000 }, async (t) => {
+    const story = await beginHere(t, seed);
+    const { db, url } = story;
+    proxy.storm({ seed, rate: 0.4, limit: 60 });
+    const once = db.sync(url, RETRY);
+    const told = listen({ push: once.push, pull: once.pull });
+    const { push, pull } = await once;
+    assert.deepEqual([push.ok, pull.ok, push.doc_write_failures, pull.doc_write_failures], [true, true, 0, 0], `FAULT_SEEDS=${seed}\n${proxy.said()}`);
+    heard(told, { broken: true, mayRepeat: true, ended: { push: 'complete', pull: 'complete' } });
+    // Each way stopped where its own feed ended, so the push may have ended before the pull; another one brings the rest.
+    proxy.storm({ seed: seed + 1000, rate: 0.4, limit: 20 });
+    story.edit = (todo) => editDocs(db, todo);
+    await liveStory(story, () => proxy.storm({ seed: seed + 2000, rate: 0.4, limit: 60 }), { broken: undefined });
+    t.diagnostic(`${proxy.faults.length} of ${proxy.requests.length} requests were broken`);
+    await judge(story).catch((error) => { throw Object.assign(error, { message: `FAULT_SEEDS=${seed}: ${error.message}\n${proxy.said()}` }); });
+  });
+}
+
+test('the server is stopped and started, again and again', { timeout: 90_000 }, async (t) => {
+  const story = await beginHere(t, 21);
+  const { db, url } = story;
+  story.edit = (todo) => editDocs(db, todo);
+  const task = db.sync(url, { ...RETRY, back_off_function: () => 50, live: true });
+  const told = listen({ push: task.push, pull: task.pull });
+  for (const after of [3, 14, 25]) {
+    const seen = proxy.requests.length;
+    await waitFor(() => proxy.requests.length >= seen + after, { what: 'requests', timeout: 20_000 }).catch(() => {});
+    await couch.stop();
+    await waitFor(() => told.at(-1)?.type === 'paused' && told.at(-1).error, { what: 'the outage being told' });
+    assert.equal(task.state, 'stopped');
+    await couch.start();
+    await work(story);
+    await waitFor(() => sameLeaves(story), { timeout: 30_000, interval: 100, what: 'both sides the same' });
+  }
+  task.cancel();
+  await task;
+  heard(told, { broken: true, mayRepeat: true });
+  await judge(story);
+});
+
+// Nobody is told anything by a line on which nothing comes any more.
+for (const kind of ['changes', 'wait', 'bulk-get', 'bulk-docs', 'attachment']) {
+  test(`silence: a request (${kind}) that is never answered`, { timeout: 20_000 }, async (t) => {
+    const story = await beginHere(t, hash(kind));
+    story.edit = (todo) => editDocs(story.db, todo);
+    proxy.plan([{ kind, nth: 1, fault: { type: 'silence' } }]);
+    const task = story.db.sync(story.url, { ...RETRY, live: true, timeout: 1_000 });
+    t.after(() => task.cancel());
+    await work(story);
+    await waitFor(() => sameLeaves(story), { timeout: 10_000, interval: 100, what: 'both sides the same' });
+    assert.equal(proxy.faults.length, 1);
+  });
+}

@@ -25,6 +25,7 @@ import http from 'node:http';
 //   { type: 'cut-request', bytes }      the server gets so much of the body, then nobody hears anything
 //   { type: 'cut-answer', bytes }       the server did it all; the client gets so much of the body, then a reset
 //   { type: 'delay', ms }               everything is late
+//   { type: 'silence' }                 nothing is ever answered, and the connection stays
 //   { type: 'status', status, headers, body }  this instead of the server's answer; the server hears nothing
 //   { type: 'late-status', … }          the same, but the server did what it was asked
 //   { type: 'html' }                    a page of a hotel, status 200; the server hears nothing
@@ -243,6 +244,9 @@ function act(fault, exchange) {
   switch (fault.type) {
     case 'refuse':
       cut(req.socket);
+      return;
+    case 'silence':
+      req.resume();
       return;
     case 'status':
       req.resume();

@@ -22,10 +22,10 @@ const STATES = { active: ['active'], change: ['active'], denied: ['active'], com
 
 // The one place that says what a replication has to tell; gives what is wrong, in words.
 //
-//   broken     it was interrupted by something that passes, and must have said so
+//   broken     true: it was interrupted by something that passes, and must have said so; undefined: it may have been
 //   ended      { push: 'complete' or 'error', … }; a way that was cancelled tells its end too, as `complete`
 //   mayRepeat  the source moved meanwhile, so a revision may have been stored again
-export function complaints(told, { broken = false, ended = {}, mayRepeat = false } = {}) {
+export function complaints(told, { broken, ended = {}, mayRepeat = false } = {}) {
   const wrong = [];
   const say = (entry, what) => wrong.push(`${entry.way}: ${what}: ${JSON.stringify(entry).slice(0, 300)}`);
   for (const way of new Set(told.map((entry) => entry.way))) {
@@ -56,6 +56,6 @@ export function complaints(told, { broken = false, ended = {}, mayRepeat = false
     if (!['network_error', 'timeout'].includes(name) && status < 500 && status !== 429) say(entry, 'this does not pass by itself');
   }
   if (broken && !passing.length) wrong.push('it was interrupted and nobody was told');
-  if (!broken && passing.length) say(passing[0], 'nothing was broken');
+  if (broken === false && passing.length) say(passing[0], 'nothing was broken');
   return wrong;
 }
