@@ -29,8 +29,9 @@ import http from 'node:http';
 //   { type: 'status', status, headers, body }  this instead of the server's answer; the server hears nothing
 //   { type: 'late-status', … }          the same, but the server did what it was asked
 //   { type: 'html' }                    a page of a hotel, status 200; the server hears nothing
-//   { type: 'truncate', bytes }         so much of the answer (half, if left out) with a Content-Length that agrees
-//   { type: 'double-body' }             the answer's body twice, with a Content-Length that agrees
+//   { type: 'truncate', bytes, cached } so much of the answer (half, if left out) with a Content-Length that agrees;
+//                                       without the answer's ETag, so that no cache keeps it, unless `cached`
+//   { type: 'double-body' }             the answer's body twice, with a Content-Length that agrees, and no ETag
 //   { type: 'double-answer' }           a second answer on the same connection, nobody asked for
 //   { type: 'repeat' }                  the server gets the request twice, as after a retry on the way; the second answer counts
 //   { type: 'rewrite', rewrite }        rewrite(json, record) gives the JSON that goes out
@@ -317,7 +318,8 @@ function act(fault, exchange) {
           if (fault.type === 'double-body') body = Buffer.concat([bytes, bytes]);
           if (fault.type === 'rewrite') body = Buffer.from(JSON.stringify(fault.rewrite(JSON.parse(bytes.toString()), record)));
           const { socket } = res;
-          answer(exchange, from.statusCode, passed(from.headers), body);
+          const { etag, ...headers } = passed(from.headers);
+          answer(exchange, from.statusCode, fault.cached && etag ? { ...headers, etag } : headers, body);
           if (fault.type === 'double-answer') socket.write(`HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: ${body.length}\r\n\r\n${body}`);
         }, () => cut(req.socket));
       });

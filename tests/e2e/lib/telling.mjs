@@ -24,8 +24,9 @@ const STATES = { active: ['active'], change: ['active'], denied: ['active'], com
 //
 //   broken     true: it was interrupted by something that passes, and must have said so; undefined: it may have been
 //   ended      { push: 'complete' or 'error', … }; a way that was cancelled tells its end too, as `complete`
+//   needsLogin a way may have stopped, or paused, because the login was refused
 //   mayRepeat  the source moved meanwhile, so a revision may have been stored again
-export function complaints(told, { broken, ended = {}, mayRepeat = false } = {}) {
+export function complaints(told, { broken, ended = {}, mayRepeat = false, needsLogin = false } = {}) {
   const wrong = [];
   const say = (entry, what) => wrong.push(`${entry.way}: ${what}: ${JSON.stringify(entry).slice(0, 300)}`);
   for (const way of new Set(told.map((entry) => entry.way))) {
@@ -53,7 +54,7 @@ export function complaints(told, { broken, ended = {}, mayRepeat = false } = {})
   const passing = told.filter(({ type, error }) => type === 'paused' && error);
   for (const entry of passing) {
     const { name, status } = entry.error;
-    if (!['network_error', 'timeout'].includes(name) && status < 500 && status !== 429) say(entry, 'this does not pass by itself');
+    if (!(needsLogin && status === 401) && !['network_error', 'timeout'].includes(name) && status < 500 && status !== 429) say(entry, 'this does not pass by itself');
   }
   if (broken && !passing.length) wrong.push('it was interrupted and nobody was told');
   if (broken === false && passing.length) say(passing[0], 'nothing was broken');

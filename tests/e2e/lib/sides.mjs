@@ -1,4 +1,5 @@
-// What a database holds, in a form that two of them can be compared in. Runs in Node and in pages alike.
+// One side of a replication: what it holds, in a form that two of them can be compared in, and edits. Runs in Node and in
+// pages alike.
 
 // Every leaf of every document: { [id]: { [rev]: { path, deleted, body, attachments: { [name]: { type, length, digest, sha } } } } },
 // `path` being the history that is remembered, newest first, and `sha` of the bytes themselves.
@@ -47,4 +48,15 @@ async function leafOf({ _id, _rev, _deleted = false, _revisions, _attachments = 
     attachments[name] = { type, length: bytes.length, digest, sha };
   }
   return { path: _revisions.ids.map((id, at) => `${_revisions.start - at}-${id}`), deleted: _deleted, body, attachments };
+}
+
+// Edits a Database: documents as put() takes them, and those with `edit` as the next revision of that document. Gives the
+// _id and _rev of each.
+export async function editDocs(db, todo) {
+  const done = [];
+  for (const { edit: id, ...doc } of todo) {
+    if (id) Object.assign(doc, { _id: id, _rev: (await db.get(id))._rev });
+    done.push({ _id: doc._id, _rev: (await db.put(doc)).rev });
+  }
+  return done;
 }
