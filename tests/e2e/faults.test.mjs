@@ -384,7 +384,9 @@ test('in a browser: every fault that passes, once each', { timeout: 120_000 }, a
     proxy.clear();
     proxy.plan(at(fault, 1));
     await startSync(story, { retry: true });
-    const { push, pull } = await story.tab.page.evaluate(() => task);
+    const { push, pull } = await story.tab.page.evaluate(() => task).catch((error) => {
+      throw Object.assign(error, { message: `${title}: ${error.message}\n${proxy.said()}` });
+    });
     assert.deepEqual([push.ok, pull.ok, push.doc_write_failures, pull.doc_write_failures], [true, true, 0, 0], `${title}\n${proxy.said()}`);
     // Chromium asks again by itself when a connection that was used before breaks without an answer.
     heard(await toldIn(story), { mayRepeat: true, broken: fault.type.endsWith('status') || undefined, ended: { push: 'complete', pull: 'complete' } });

@@ -32,7 +32,7 @@ import http from 'node:http';
 //   { type: 'truncate', bytes, cached } so much of the answer (half, if left out) with a Content-Length that agrees;
 //                                       without the answer's ETag, so that no cache keeps it, unless `cached`
 //   { type: 'double-body' }             the answer's body twice, with a Content-Length that agrees, and no ETag
-//   { type: 'double-answer' }           a second answer on the same connection, nobody asked for
+//   { type: 'double-answer' }           a second answer on the same connection, nobody asked for; if it is a short one
 //   { type: 'repeat' }                  the server gets the request twice, as after a retry on the way; the second answer counts
 //   { type: 'rewrite', rewrite }        rewrite(json, record) gives the JSON that goes out
 export async function startFaultProxy(couch, { keep = false } = {}) {
@@ -317,10 +317,16 @@ function act(fault, exchange) {
           if (fault.type === 'truncate') body = bytes.subarray(0, fault.bytes ?? bytes.length >> 1);
           if (fault.type === 'double-body') body = Buffer.concat([bytes, bytes]);
           if (fault.type === 'rewrite') body = Buffer.from(JSON.stringify(fault.rewrite(JSON.parse(bytes.toString()), record)));
-          const { socket } = res;
           const { etag, ...headers } = passed(from.headers);
-          answer(exchange, from.statusCode, fault.cached && etag ? { ...headers, etag } : headers, body);
-          if (fault.type === 'double-answer') socket.write(`HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: ${body.length}\r\n\r\n${body}`);
+          // Both in one piece: an answer that comes after the client has asked for something else would be taken for that
+          // one's, and nobody could tell.
+          const isDouble = fault.type === 'double-answer' && body.length < 16_384;
+          const { socket } = res;
+          if (isDouble) socket.cork();
+          answer(exchange, from.statusCode, etag && (fault.cached || isDouble) ? { ...headers, etag } : headers, body);
+          if (!isDouble) return;
+          socket.end(`HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: ${body.length}\r\n\r\n${body}`);
+          socket.uncork();
         }, () => cut(req.socket));
       });
       return;
