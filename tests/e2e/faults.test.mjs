@@ -104,10 +104,10 @@ async function liveStory(story, plan, judged) {
   const told = listen({ push: task.push, pull: task.pull });
   const failed = task.then(() => null, (error) => error);
   try {
-    for (let round = 0; round < 3; round += 1) {
+    for (let round = 0; round < 2; round += 1) {
       await work(story);
       await Promise.race([
-        waitFor(() => sameLeaves(story), { timeout: 30_000, interval: 100, what: `round ${round}: both sides the same` }),
+        waitFor(() => sameLeaves(story), { timeout: 60_000, interval: 100, what: `round ${round}: both sides the same` }),
         failed.then((error) => { throw error ?? new Error('it ended'); }),
       ]);
     }
@@ -143,7 +143,7 @@ const PASSING = [
 ];
 
 for (const [title, fault, isBroken, maybeDone] of PASSING) {
-  test(`passing: ${title}`, { timeout: 40_000 }, async (t) => {
+  test(`passing: ${title}`, { timeout: 120_000 }, async (t) => {
     const story = await beginHere(t, title);
     const { world: { lacks }, db, url } = story;
     for (const [way, lacking] of [['to', lacks.there], ['from', lacks.here]]) {
@@ -214,7 +214,7 @@ test('another instance_start_time with each answer', { timeout: 60_000 }, async 
 const seedsOf = (fixed) => SEEDS ?? fixed;
 
 for (const seed of seedsOf([1, 2, 3, 4, 5, 6])) {
-  test(`storm: seed ${seed}`, { timeout: 90_000 }, async (t) => {
+  test(`storm: seed ${seed}`, { timeout: 240_000 }, async (t) => {
     const story = await beginHere(t, seed);
     const { db, url } = story;
     proxy.storm({ seed, rate: 0.4, limit: 60 });
@@ -258,13 +258,13 @@ test('the server is stopped and started, again and again', { timeout: 90_000 }, 
 // Nobody is told anything by a line on which nothing comes any more.
 for (const kind of ['wait', 'changes', 'bulk-get', 'bulk-docs', 'attachment']) {
   const todo = kind !== 'wait' && 'only the waiting line has a deadline: anything else that is never answered is waited for forever';
-  test(`silence: a request (${kind}) that is never answered`, { timeout: 20_000, todo }, async (t) => {
+  test(`silence: a request (${kind}) that is never answered`, { timeout: 60_000, todo }, async (t) => {
     const story = await beginHere(t, kind);
     proxy.plan([{ kind, nth: 1, fault: { type: 'silence' } }]);
     const task = story.db.sync(story.url, { ...RETRY, live: true, timeout: 500 });
     t.after(() => task.cancel());
     await work(story);
-    await waitFor(() => sameLeaves(story), { timeout: 4_000, interval: 100, what: 'both sides the same' });
+    await waitFor(() => sameLeaves(story), { timeout: todo ? 4_000 : 30_000, interval: 100, what: 'both sides the same' });
     assert.equal(proxy.faults.length, 1);
   });
 }
@@ -272,7 +272,7 @@ for (const kind of ['wait', 'changes', 'bulk-get', 'bulk-docs', 'attachment']) {
 // The documents that a server refused once, for a reason that has passed since.
 for (const [kind, status] of [['document', 401], ['document', 403], ['bulk-docs', 413], ['document', 409]]) {
   const todo = kind !== 'bulk-docs' && 'a denied document is left behind by the checkpoint and never tried again';
-  test(`a document that was denied (${kind}, ${status}) goes over later`, { timeout: 20_000, todo }, async (t) => {
+  test(`a document that was denied (${kind}, ${status}) goes over later`, { timeout: 60_000, todo }, async (t) => {
     const story = await beginHere(t, status);
     proxy.plan([{ kind, nth: 1, fault: { type: 'status', status } }]);
     await story.db.sync(story.url, RETRY).catch((error) => assert.equal(error.status, status));
@@ -299,7 +299,7 @@ test('attachments whose revpos is 0', { timeout: 20_000, todo: 'such an attachme
 
 for (const [way, seed] of ['to', 'from'].flatMap((one) => seedsOf([31, 32]).map((seed) => [one, seed]))) {
   const todo = way === 'from' && 'a 401 for an attachment denies its document instead of ending the session';
-  test(`a login that expires in the middle: ${way}, seed ${seed}`, { timeout: 60_000, todo }, async (t) => {
+  test(`a login that expires in the middle: ${way}, seed ${seed}`, { timeout: 90_000, todo }, async (t) => {
     const { world: { lacks }, db, url } = await beginHere(t, seed);
     const random = seeded(seed);
     const stored = [];
@@ -374,7 +374,7 @@ const endSync = ({ tab }) => tab.page.evaluate(async () => {
   task.cancel();
   await task;
 });
-const bothTheSame = (story, what = 'both sides the same') => waitFor(() => sameLeaves(story), { timeout: 30_000, interval: 100, what })
+const bothTheSame = (story, what = 'both sides the same') => waitFor(() => sameLeaves(story), { timeout: 60_000, interval: 100, what })
   .catch((error) => { throw Object.assign(error, { message: `${error.message}\n${proxy.said().split('\n').slice(-60).join('\n')}` }); });
 
 test('in a browser: every fault that passes, once each', { timeout: 120_000 }, async (t) => {
@@ -411,7 +411,7 @@ for (const kind of ['changes', 'attachment']) {
 }
 
 for (const seed of seedsOf([41, 42])) {
-  test(`in a browser: storm, seed ${seed}`, { timeout: 90_000 }, async (t) => {
+  test(`in a browser: storm, seed ${seed}`, { timeout: 240_000 }, async (t) => {
     const story = await beginInPage(seed);
     proxy.storm({ seed, rate: 0.4, limit: 100 });
     await startSync(story, { retry: true, live: true });
