@@ -322,6 +322,7 @@ function act(fault, exchange) {
           // one's, and nobody could tell.
           const isDouble = fault.type === 'double-answer' && body.length < 16_384;
           const { socket } = res;
+          if (!socket) return; // whoever asked has hung up
           if (isDouble) socket.cork();
           answer(exchange, from.statusCode, etag && (fault.cached || isDouble) ? { ...headers, etag } : headers, body);
           if (!isDouble) return;
