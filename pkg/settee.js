@@ -188,11 +188,30 @@ export class Database extends Emitter {
   }
 
   changes(opts) {
-    const task = this.#keep(new Changes(opts, (asked) => this.#raw.changes(asked), () => this.#engine?.isOpen));
+    return this.#feed(opts, false);
+  }
+
+  conflicts(opts) {
+    return this.#feed(opts, true);
+  }
+
+  #feed(opts, ofConflicts) {
+    const task = this.#keep(new Changes(opts, (asked) => this.#raw.changes(asked, ofConflicts), () => this.#engine?.isOpen));
     task._whenEnded(() => { // another tab may have destroyed it
       if (this.#engine?.isOpen === false) this.#let('destroyed');
     });
     return task;
+  }
+
+  async resolve(id, how, opts) {
+    const contents = [];
+    let revs;
+    if (typeof how === 'function') {
+      const docs = JSON.parse(await this.#named(id, this.#raw.contestedDocs(docId(id))));
+      revs = docs.map(({ _rev }) => _rev);
+      how = docs[1] ? toJson(lift(await how(docs), contents, 'doc'), 'doc') : revs[0];
+    }
+    return this.#named(id, this.#raw.resolve(docId(id), revision(how), contents, options({ revs, ...opts })));
   }
 
   #keep(task) {

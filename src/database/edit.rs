@@ -3,6 +3,7 @@
 
 use md5::{Digest as _, Md5};
 
+use super::conflicts::Contest;
 use crate::{
     error::{Error, Kind, Result},
     log::{DocState, StoredAttachment, StoredLeaf},
@@ -32,6 +33,18 @@ pub(super) enum Change {
     Local { parent: Option<u64>, deleted: bool, body: String },
     /// Changes one attachment of a revision and nothing else.
     Attachment { parent: Option<Rev>, name: String, with: Option<EditAttachment> },
+    /// Leaves one of the leaves that stand against each other, if they are still these (in order).
+    Resolve { seen: Vec<Rev>, choice: Choice },
+    /// A new document with the contents of another's leaf; nothing if it was made before, here or elsewhere.
+    Copy { body: String, attachments: Vec<EditAttachment> },
+}
+
+/// What a resolution leaves.
+pub(super) enum Choice {
+    /// What this leaf has.
+    Leaf(Rev),
+    /// Something new.
+    Doc { deleted: bool, body: String, body_digest: Digest, attachments: Vec<EditAttachment> },
 }
 
 /// An attachment to write.
@@ -49,6 +62,18 @@ pub(super) struct EditAttachment {
 }
 
 impl EditAttachment {
+    /// What a leaf has already.
+    pub(super) fn of_stored(stored: &StoredAttachment, content: Content) -> Self {
+        Self {
+            name: stored.name.clone(),
+            content_type: Some(stored.content_type.clone()),
+            revpos: None,
+            length: None,
+            data: Some((content, stored.digest)),
+            stub_digest: None,
+        }
+    }
+
     pub(super) async fn from_draft(draft: DraftAttachment) -> Result<Self> {
         let data = match draft.content {
             Some(content) => {
@@ -80,9 +105,12 @@ impl Edit {
 
     pub(super) fn attachments(&self) -> &[EditAttachment] {
         match &self.change {
-            Change::New { attachments, .. } | Change::Replicated { attachments, .. } => attachments,
+            Change::New { attachments, .. }
+            | Change::Replicated { attachments, .. }
+            | Change::Copy { attachments, .. }
+            | Change::Resolve { choice: Choice::Doc { attachments, .. }, .. } => attachments,
             Change::Attachment { with, .. } => with.as_slice(),
-            Change::Local { .. } => &[],
+            Change::Local { .. } | Change::Resolve { .. } => &[],
         }
     }
 }
@@ -156,8 +184,89 @@ pub(super) fn apply(
                 StoredLeaf { rev: rev.clone(), deleted: *deleted, body: body.clone(), attachments: stored };
             merged(edit, current, path, leaf, revs_limit)
         }
+        Change::Resolve { seen, choice } => resolve(edit, current, seen, choice, revs_limit),
+        Change::Copy { body, attachments } => {
+            let mut stored = Vec::with_capacity(attachments.len());
+            for attachment in attachments {
+                stored.push(attachment.resolve(&edit.id, 1, None, None)?);
+            }
+            let leaf = new_leaf(None, false, body.clone(), &canonical::digest(body)?, stored);
+            match current {
+                Some(doc) if doc.tree.find(&leaf.rev).is_some() => Ok((leaf.rev, None)),
+                Some(_) => Err(Error::conflict()),
+                None => merged(edit, None, std::slice::from_ref(&leaf.rev), leaf.clone(), revs_limit),
+            }
+        }
         Change::Local { .. } => Err(Error::new(Kind::Unknown, "A _local document has no revision tree.")),
     }
+}
+
+/// See [`super::conflicts`] for what is written and why.
+fn resolve(
+    edit: &Edit,
+    current: Option<&DocState>,
+    seen: &[Rev],
+    choice: &Choice,
+    revs_limit: usize,
+) -> Result<(Rev, Option<DocState>)> {
+    let doc = current.ok_or_else(Error::missing)?;
+    let winner = doc.leaves.first().ok_or_else(Error::missing)?;
+    let contest = Contest::of(doc);
+    let leaves = contest.leaves(doc);
+    let mut now = leaves.clone();
+    sort_by(&mut now, Ord::cmp);
+    if now != *seen {
+        return Err(Error::conflict());
+    }
+    let generation = winner.rev.generation + 1;
+    let (deleted, body, body_digest, mut attachments) = match choice {
+        Choice::Leaf(rev) => {
+            let leaf = doc.leaves.iter().find(|leaf| leaf.rev == *rev && leaves.contains(rev));
+            let leaf = leaf.ok_or_else(Error::conflict)?;
+            (leaf.deleted, &leaf.body, canonical::digest(&leaf.body)?, leaf.attachments.clone())
+        }
+        Choice::Doc { deleted, body, body_digest, attachments } => {
+            let mut stored = Vec::with_capacity(attachments.len());
+            for attachment in attachments {
+                let from = attachment.meant_in(doc);
+                stored.push(attachment.resolve(&edit.id, generation, from, None)?);
+            }
+            (*deleted, body, *body_digest, stored)
+        }
+    };
+    if contest.is_empty() {
+        return Ok((winner.rev.clone(), None));
+    }
+    for attachment in &mut attachments {
+        // To the winner's branch it is new, unless the winner had it.
+        let is_same = |own: &&StoredAttachment| is_alike(own, attachment);
+        let before = winner.attachments.iter().find(is_same);
+        attachment.revpos = before.map_or(generation, |before| before.revpos);
+    }
+    let is_kept = winner.deleted == deleted
+        && canonical::digest(&winner.body)? == body_digest
+        && winner.attachments.len() == attachments.len()
+        && winner.attachments.iter().zip(&attachments).all(|(own, new)| is_alike(own, new));
+    let mut edits = Vec::new();
+    if !is_kept {
+        edits.push((
+            &winner.rev,
+            new_leaf(Some(&winner.rev), deleted, body.clone(), &body_digest, attachments),
+        ));
+    }
+    // Tombstones need an end only where something is left for them to stand against.
+    let losers = contest.conflicts.iter().chain(if deleted { &[] } else { &*contest.deleted });
+    let nothing = canonical::digest("{}")?;
+    edits.extend(losers.map(|rev| (rev, new_leaf(Some(rev), true, "{}".to_owned(), &nothing, Vec::new()))));
+    let mut resolved = doc.clone();
+    for (parent, leaf) in edits {
+        let path = [leaf.rev.clone(), parent.clone()];
+        if let (_, Some(next)) = merged(edit, Some(&resolved), &path, leaf, revs_limit)? {
+            resolved = next;
+        }
+    }
+    let rev = resolved.leaves.first().map_or_else(|| winner.rev.clone(), |leaf| leaf.rev.clone());
+    Ok((rev, Some(resolved)))
 }
 
 /// Which revision an edit of the caller's is based on, or why it may not be.
@@ -177,6 +286,11 @@ fn parent_of_edit(current: Option<&DocState>, parent: Option<&Rev>, deleted: boo
             if is_leaf { Ok(Some(parent.clone())) } else { Err(Error::conflict()) }
         }
     }
+}
+
+/// Whether two leaves have the same under the same name.
+fn is_alike(a: &StoredAttachment, b: &StoredAttachment) -> bool {
+    (&a.name, &a.content_type, a.digest) == (&b.name, &b.content_type, b.digest)
 }
 
 /// The revision that an edit makes: the same edit of the same parent, the same revision, everywhere.
@@ -251,6 +365,17 @@ fn is_same_history(a: &RevTree, b: &RevTree) -> bool {
 }
 
 impl EditAttachment {
+    /// The leaf that has what this stub of a merged document means: its name, with the digest it names.
+    fn meant_in<'a>(&self, doc: &'a DocState) -> Option<&'a StoredLeaf> {
+        let has = |leaf: &&StoredLeaf| {
+            leaf.attachments.iter().any(|attachment| {
+                attachment.name == self.name
+                    && self.stub_digest.is_none_or(|digest| digest == attachment.digest)
+            })
+        };
+        doc.leaves.iter().find(has)
+    }
+
     /// Whether a stub from elsewhere means what an ancestor has under the same name.
     fn is_same_as(&self, before: &StoredAttachment) -> bool {
         is_same_attachment(before, self.stub_digest, self.revpos, self.length)

@@ -19,7 +19,7 @@ use super::{
 use crate::{
     error::{Error, Kind, Result},
     log::{BlockBuilder, DocState, Location, read_at},
-    model::{Bytes, Content, Digest, Draft, DraftAttachment, hex, split_array},
+    model::{Bytes, Content, Digest, Draft, DraftAttachment, Rev, hex, split_array},
     peer::ReplicatedDoc,
     store::{Batch, Block, BlockNo},
 };
@@ -111,7 +111,13 @@ impl Database {
         self.check(Draft::parse(json, contents)?, new_edits, force, make_id).await
     }
 
-    async fn check(&self, draft: Draft, new_edits: bool, force: bool, make_id: bool) -> Result<Edit> {
+    pub(super) async fn check(
+        &self,
+        draft: Draft,
+        new_edits: bool,
+        force: bool,
+        make_id: bool,
+    ) -> Result<Edit> {
         let id = match &draft.id {
             Some(id) => id.clone(),
             None if make_id => self.new_id(),
@@ -336,8 +342,11 @@ impl State {
         let mut locals: HashMap<&str, u64> = HashMap::new();
         let mut put: HashSet<Digest> = HashSet::new();
         let mut seq = self.directory.last_seq();
+        let mut applied: Vec<Applied<'_>> = Vec::new();
         for (edits, _) in writes {
             let mut outcomes = Vec::with_capacity(edits.len());
+            // A resolution with its copies is written whole or not at all.
+            let is_whole = matches!(edits.last(), Some(Edit { change: Change::Resolve { .. }, .. }));
             for edit in edits {
                 if let Change::Local { parent, deleted, body } = &edit.change {
                     let current =
@@ -366,37 +375,48 @@ impl State {
                     },
                 };
                 let known = |digest: &Digest| self.directory.refers_to(digest) || put.contains(digest);
-                match apply(edit, current.as_ref().map(|(doc, _)| doc), options.revs_limit, &known) {
-                    Ok((rev, Some(mut doc))) => {
-                        seq += 1;
-                        doc.seq = seq;
-                        doc.prev = current.map(|(_, at)| at);
-                        let at = builder.push_doc(&doc);
-                        for attachment in edit.attachments() {
-                            if let Some((content, digest)) = &attachment.data
-                                && !self.directory.refers_to(digest)
-                                && put.insert(*digest)
-                            {
-                                built.contents.push((*digest, content.clone()));
+                let result = apply(edit, current.as_ref().map(|(doc, _)| doc), options.revs_limit, &known);
+                if let Err(error) = &result {
+                    built.is_doubtful |=
+                        matches!(error.kind(), Kind::Conflict | Kind::MissingStub | Kind::NotFound);
+                }
+                applied.push((edit, current, result));
+                if is_whole && applied.len() < edits.len() {
+                    continue;
+                }
+                let failed =
+                    applied.iter().filter(|_| is_whole).find_map(|(_, _, result)| result.as_ref().err());
+                let failed = failed.cloned();
+                for (edit, current, result) in applied.drain(..) {
+                    let result = failed.clone().map_or(result, Err);
+                    outcomes.push(match result {
+                        Ok((rev, Some(mut doc))) => {
+                            seq += 1;
+                            doc.seq = seq;
+                            doc.prev = current.map(|(_, at)| at);
+                            let at = builder.push_doc(&doc);
+                            for attachment in edit.attachments() {
+                                if let Some((content, digest)) = &attachment.data
+                                    && !self.directory.refers_to(digest)
+                                    && put.insert(*digest)
+                                {
+                                    built.contents.push((*digest, content.clone()));
+                                }
                             }
+                            docs.insert(&edit.id, (doc, at));
+                            Ok(Written { ok: true, id: edit.id.clone(), rev: rev.to_string() })
                         }
-                        docs.insert(&edit.id, (doc, at));
-                        outcomes.push(Ok(Written { ok: true, id: edit.id.clone(), rev: rev.to_string() }));
-                    }
-                    Ok((rev, None)) => {
-                        if let Some(current) = current {
-                            docs.insert(&edit.id, current);
+                        unchanged => {
+                            if let Some(current) = current {
+                                docs.insert(&edit.id, current);
+                            }
+                            unchanged.map(|(rev, _)| Written {
+                                ok: true,
+                                id: edit.id.clone(),
+                                rev: rev.to_string(),
+                            })
                         }
-                        outcomes.push(Ok(Written { ok: true, id: edit.id.clone(), rev: rev.to_string() }));
-                    }
-                    Err(error) => {
-                        if let Some(current) = current {
-                            docs.insert(&edit.id, current);
-                        }
-                        built.is_doubtful |=
-                            matches!(error.kind(), Kind::Conflict | Kind::MissingStub | Kind::NotFound);
-                        outcomes.push(Err(error));
-                    }
+                    });
                 }
             }
             built.outcomes.push(outcomes);
@@ -419,6 +439,9 @@ impl State {
         }
     }
 }
+
+/// An edit, what it found, and what it makes of that.
+type Applied<'a> = (&'a Edit, Option<(DocState, Location)>, Result<(Rev, Option<DocState>)>);
 
 enum Current {
     Absent,
