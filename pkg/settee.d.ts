@@ -514,6 +514,61 @@ export interface Sync extends Task<SyncResult, SyncEvents> {
   readonly state: ReplicationState;
 }
 
+/** A database as a server reaches it. A login may stand in the URL as well. */
+export type ServerReplicationEnd = string | {
+  url: string;
+  auth?: { basic: { username: string; password: string } };
+  headers?: { [name: string]: string };
+};
+
+/** A document of a server's `_replicator` database; members that are not here are sent as they are. */
+export interface ServerReplicationJob {
+  /** Default: made of all the rest but the logins, so that the same request is the same document. */
+  _id?: DocumentId;
+  source: ServerReplicationEnd;
+  target: ServerReplicationEnd;
+  continuous?: boolean;
+  create_target?: boolean;
+  doc_ids?: DocumentId[];
+  selector?: { [key: string]: Json };
+  /** A filter function of the source, `design/name`. */
+  filter?: string;
+  query_params?: { [key: string]: any };
+  since_seq?: Sequence;
+  [more: string]: Json;
+}
+
+export interface ServerReplicationOptions {
+  /** The login at the server that replicates, in place of one in its URL. */
+  auth?: { username: string; password: string };
+  headers?: { [name: string]: string };
+  /** In place of the platform's. */
+  fetch?: typeof fetch;
+}
+
+export interface ServerReplicationStatus {
+  /** `crashing` and `error`: it will be tried again. `failed` and `completed`: it is over. */
+  state: 'initializing' | 'running' | 'pending' | 'crashing' | 'error' | 'failed' | 'completed' | (string & {});
+  /** Counts as CouchDB has them, or what went wrong. No logins. */
+  info: { error?: string; docs_read?: number; docs_written?: number; doc_write_failures?: number;
+    changes_pending?: number | null; [more: string]: unknown } | null;
+  /** How often it failed in a row. */
+  error_count?: number;
+  /** ISO 8601. */
+  last_updated?: string | null;
+  [more: string]: unknown;
+}
+
+/** A replication that a server does by itself. Iterates over its states, asking every two seconds, to its end. */
+export interface ServerReplication extends AsyncIterable<ServerReplicationStatus> {
+  /** Its document in `_replicator`. */
+  readonly id: DocumentId;
+  /** How it stands; 404 `not_found` once it was cancelled. */
+  status(): Promise<ServerReplicationStatus>;
+  /** Ends it, for everybody: its document is deleted. */
+  cancel(): Promise<void>;
+}
+
 export interface DatabaseInfo {
   db_name: string;
   /** Documents that are not deleted. */
@@ -547,6 +602,12 @@ export class Database<T extends object = any> implements Emitter<DatabaseEvents>
   static replicate(source: ReplicationEnd, target: ReplicationEnd, options?: ReplicateOptions): Replication;
   /** Replicates both ways. */
   static sync(one: ReplicationEnd, other: ReplicationEnd, options?: SyncOptions): Sync;
+  /**
+   * Asks a server to replicate with another by itself, through its `_replicator` database, with this page or without.
+   * The same request again finds the replication that is there; one that is over starts anew. 409 `conflict` if the
+   * `_id` stands for another one.
+   */
+  static replicateOnServer(server: string, job: ServerReplicationJob, options?: ServerReplicationOptions): Promise<ServerReplication>;
 
   readonly name: string;
 

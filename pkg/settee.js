@@ -4,6 +4,7 @@ import { Changes, Emitter, Replication, Sync, breathe } from './lib/feed.js';
 import {
   SetteeError, asText, badOption, badRequest, failure, isObject, isText, lift, open, options, toJson,
 } from './lib/json.js';
+import { ServerReplication } from './lib/server.js';
 
 export { SetteeError };
 
@@ -319,6 +320,11 @@ export class Database extends Emitter {
   static sync(db, other, given) {
     const one = (from, to, own) => Database.replicate(from, to, { ...given, signal: undefined, ...own });
     return new Sync(given, one(db, other, given?.push), one(other, db, given?.pull));
+  }
+
+  static async replicateOnServer(server, job, { fetch, ...given } = {}) {
+    await init();
+    return new ServerReplication(await glue.ServerReplication.start(asText(server, 'Server'), options(job) ?? {}, options(given), fetch));
   }
 
   async [Symbol.asyncDispose ?? Symbol.for('Symbol.asyncDispose')]() {

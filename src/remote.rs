@@ -25,11 +25,13 @@ mod docs;
 mod http;
 mod multipart;
 mod read;
+mod replicator;
 mod transport;
 mod url;
 mod write;
 
 use http::Http;
+pub use replicator::ServerReplication;
 pub use transport::{Request, Response, Transport};
 use url::Location;
 

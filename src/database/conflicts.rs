@@ -38,14 +38,14 @@ use std::collections::HashMap;
 
 use super::{
     Changes, Database, Written,
-    edit::{Change, Choice, Edit, EditAttachment},
+    edit::{Change, Edit, EditAttachment, new_leaf, resolution},
     options::{ChangesOptions, ResolveOptions},
     render::{Members, Rendered, content_gone},
 };
 use crate::{
     error::{Error, Kind, Result},
-    log::{DocState, Found, SeqEntry, read_at},
-    model::{Content, Draft, Rev, check_doc_id},
+    log::{DocState, Found, SeqEntry, StoredLeaf, read_at},
+    model::{Content, Draft, Rev, canonical, check_doc_id},
 };
 
 /// What stands against a document's winner.
@@ -234,33 +234,47 @@ impl Database {
         contents: &[Content],
         options: &ResolveOptions,
     ) -> Result<Written> {
+        // What another tab wrote a moment ago counts.
+        self.refresh().await?;
         let doc = self.doc(id).await?.ok_or_else(Error::missing)?;
         let contest = Contest::of(&doc);
         let leaves = contest.leaves(&doc);
-        let choice = if how.starts_with('{') {
+        let winner = leaves.first().ok_or_else(Error::missing)?;
+        if let Some(revs) = &options.revs {
+            let revs = revs.iter().map(|rev| rev.parse()).collect::<Result<Vec<Rev>>>()?;
+            if revs.len() != leaves.len() || !leaves.iter().all(|rev| revs.contains(rev)) {
+                return Err(Error::conflict());
+            }
+        }
+        let (mut merged, mut chosen) = (Vec::new(), winner.clone());
+        let content = if how.starts_with('{') {
             let draft = Draft::parse(how, contents)?;
             if draft.id.as_deref().is_some_and(|named| named != id) {
                 return Err(Error::bad_request("The merged document has another _id."));
             }
             let draft = Draft { id: Some(id.to_owned()), rev: None, ..draft };
-            match self.check(draft, true, false, false).await?.change {
-                Change::New { deleted, body, body_digest, attachments, .. } => {
-                    Choice::Doc { deleted, body, body_digest, attachments }
-                }
-                _ => return Err(Error::conflict()),
-            }
-        } else if how == "keep-both" {
-            Choice::Leaf(leaves.first().ok_or_else(Error::missing)?.clone())
+            let Change::New { deleted, body, attachments, .. } =
+                self.check(draft, true, false, false).await?.change
+            else {
+                return Err(Error::conflict());
+            };
+            let stored = attachments.iter().map(|one| one.merged_from(id, &doc.leaves));
+            let stored = stored.collect::<Result<_>>()?;
+            merged = attachments;
+            StoredLeaf { rev: winner.clone(), deleted, body, attachments: stored }
         } else {
-            Choice::Leaf(how.parse()?)
+            if how != "keep-both" {
+                chosen = how.parse()?;
+            }
+            let leaf = doc.leaves.iter().find(|leaf| leaf.rev == chosen && leaves.contains(&chosen));
+            leaf.ok_or_else(Error::conflict)?.clone()
         };
+        if contest.is_empty() {
+            return Ok(Written { ok: true, id: id.to_owned(), rev: winner.to_string() });
+        }
         let mut edits = Vec::new();
         if options.keep_both || how == "keep-both" {
-            let stays = match &choice {
-                Choice::Leaf(rev) => Some(rev),
-                Choice::Doc { .. } => leaves.first(),
-            };
-            for leaf in doc.leaves.iter().filter(|leaf| !leaf.deleted && Some(&leaf.rev) != stays) {
+            for leaf in doc.leaves.iter().filter(|leaf| !leaf.deleted && leaf.rev != chosen) {
                 let copy = options.ids.get(&leaf.rev.to_string()).cloned();
                 let copy = copy.unwrap_or_else(|| format!("{id}~{}", leaf.rev));
                 check_doc_id(&copy)?;
@@ -270,21 +284,21 @@ impl Database {
                 {
                     return Err(Error::bad_request("Each document that is kept needs an id of its own."));
                 }
-                let mut attachments = Vec::with_capacity(leaf.attachments.len());
-                for stored in &leaf.attachments {
+                let (mut contents, mut attachments) = (Vec::new(), leaf.attachments.clone());
+                for stored in &mut attachments {
                     let content = self.inner.store.content(stored.digest).await?.ok_or_else(content_gone)?;
-                    attachments.push(EditAttachment::of_stored(stored, content));
+                    contents.push(EditAttachment::of_stored(stored, content));
+                    stored.revpos = 1;
                 }
-                let change = Change::Copy { body: leaf.body.clone(), attachments };
+                let body_digest = canonical::digest(&leaf.body)?;
+                let leaf = new_leaf(None, false, leaf.body.clone(), &body_digest, attachments);
+                let change = Change::Leaves { seen: Vec::new(), leaves: vec![(None, leaf)], contents };
                 edits.push(Edit { id: copy, change });
             }
         }
-        let mut seen = match &options.revs {
-            Some(revs) => revs.iter().map(|rev| rev.parse()).collect::<Result<_>>()?,
-            None => leaves,
-        };
-        crate::model::sort_by(&mut seen, Ord::cmp);
-        edits.push(Edit { id: id.to_owned(), change: Change::Resolve { seen, choice } });
+        let change =
+            Change::Leaves { leaves: resolution(&doc, &contest, content)?, seen: leaves, contents: merged };
+        edits.push(Edit { id: id.to_owned(), change });
         self.write_edits(edits).await?.pop().unwrap_or_else(|| Err(Error::closed()))
     }
 }

@@ -33,18 +33,10 @@ pub(super) enum Change {
     Local { parent: Option<u64>, deleted: bool, body: String },
     /// Changes one attachment of a revision and nothing else.
     Attachment { parent: Option<Rev>, name: String, with: Option<EditAttachment> },
-    /// Leaves one of the leaves that stand against each other, if they are still these (in order).
-    Resolve { seen: Vec<Rev>, choice: Choice },
-    /// A new document with the contents of another's leaf; nothing if it was made before, here or elsewhere.
-    Copy { body: String, attachments: Vec<EditAttachment> },
-}
-
-/// What a resolution leaves.
-pub(super) enum Choice {
-    /// What this leaf has.
-    Leaf(Rev),
-    /// Something new.
-    Doc { deleted: bool, body: String, body_digest: Digest, attachments: Vec<EditAttachment> },
+    /// New leaves, each on its parent, of a document whose leaves that stand against each other are still
+    /// `seen` (in order). Of one that is not there if `seen` is empty: then it may as well have been made
+    /// before, here or elsewhere. `contents` are those of the leaves' attachments that may be new.
+    Leaves { seen: Vec<Rev>, leaves: Vec<(Option<Rev>, StoredLeaf)>, contents: Vec<EditAttachment> },
 }
 
 /// An attachment to write.
@@ -107,10 +99,9 @@ impl Edit {
         match &self.change {
             Change::New { attachments, .. }
             | Change::Replicated { attachments, .. }
-            | Change::Copy { attachments, .. }
-            | Change::Resolve { choice: Choice::Doc { attachments, .. }, .. } => attachments,
+            | Change::Leaves { contents: attachments, .. } => attachments,
             Change::Attachment { with, .. } => with.as_slice(),
-            Change::Local { .. } | Change::Resolve { .. } => &[],
+            Change::Local { .. } => &[],
         }
     }
 }
@@ -184,89 +175,61 @@ pub(super) fn apply(
                 StoredLeaf { rev: rev.clone(), deleted: *deleted, body: body.clone(), attachments: stored };
             merged(edit, current, path, leaf, revs_limit)
         }
-        Change::Resolve { seen, choice } => resolve(edit, current, seen, choice, revs_limit),
-        Change::Copy { body, attachments } => {
-            let mut stored = Vec::with_capacity(attachments.len());
-            for attachment in attachments {
-                stored.push(attachment.resolve(&edit.id, 1, None, None)?);
+        Change::Leaves { seen, leaves, .. } => {
+            let knows = |rev: &Rev| current.is_some_and(|doc| doc.tree.find(rev).is_some());
+            if let [(None, leaf)] = &leaves[..]
+                && knows(&leaf.rev)
+            {
+                return Ok((leaf.rev.clone(), None));
             }
-            let leaf = new_leaf(None, false, body.clone(), &canonical::digest(body)?, stored);
-            match current {
-                Some(doc) if doc.tree.find(&leaf.rev).is_some() => Ok((leaf.rev, None)),
-                Some(_) => Err(Error::conflict()),
-                None => merged(edit, None, std::slice::from_ref(&leaf.rev), leaf.clone(), revs_limit),
+            if current.map_or_else(Vec::new, |doc| Contest::of(doc).leaves(doc)) != *seen {
+                return Err(Error::conflict());
             }
+            let mut made: Option<DocState> = None;
+            for (parent, leaf) in leaves {
+                let path: Vec<Rev> = std::iter::once(&leaf.rev).chain(parent).cloned().collect();
+                let (_, next) = merged(edit, made.as_ref().or(current), &path, leaf.clone(), revs_limit)?;
+                made = next.or(made);
+            }
+            let winner = made.as_ref().or(current).and_then(|doc| doc.leaves.first());
+            Ok((winner.ok_or_else(Error::missing)?.rev.clone(), made))
         }
         Change::Local { .. } => Err(Error::new(Kind::Unknown, "A _local document has no revision tree.")),
     }
 }
 
-/// See [`super::conflicts`] for what is written and why.
-fn resolve(
-    edit: &Edit,
-    current: Option<&DocState>,
-    seen: &[Rev],
-    choice: &Choice,
-    revs_limit: usize,
-) -> Result<(Rev, Option<DocState>)> {
-    let doc = current.ok_or_else(Error::missing)?;
+/// The leaves that settle a conflict, see [`super::conflicts`]: `content` on top of the winner, unless it is
+/// the winner's, and an end to every other leaf that stands against it.
+pub(super) fn resolution(
+    doc: &DocState,
+    contest: &Contest,
+    mut content: StoredLeaf,
+) -> Result<Vec<(Option<Rev>, StoredLeaf)>> {
     let winner = doc.leaves.first().ok_or_else(Error::missing)?;
-    let contest = Contest::of(doc);
-    let leaves = contest.leaves(doc);
-    let mut now = leaves.clone();
-    sort_by(&mut now, Ord::cmp);
-    if now != *seen {
-        return Err(Error::conflict());
-    }
-    let generation = winner.rev.generation + 1;
-    let (deleted, body, body_digest, mut attachments) = match choice {
-        Choice::Leaf(rev) => {
-            let leaf = doc.leaves.iter().find(|leaf| leaf.rev == *rev && leaves.contains(rev));
-            let leaf = leaf.ok_or_else(Error::conflict)?;
-            (leaf.deleted, &leaf.body, canonical::digest(&leaf.body)?, leaf.attachments.clone())
-        }
-        Choice::Doc { deleted, body, body_digest, attachments } => {
-            let mut stored = Vec::with_capacity(attachments.len());
-            for attachment in attachments {
-                let from = attachment.meant_in(doc);
-                stored.push(attachment.resolve(&edit.id, generation, from, None)?);
-            }
-            (*deleted, body, *body_digest, stored)
-        }
-    };
-    if contest.is_empty() {
-        return Ok((winner.rev.clone(), None));
-    }
-    for attachment in &mut attachments {
+    let mut is_kept =
+        winner.deleted == content.deleted && winner.attachments.len() == content.attachments.len();
+    for attachment in &mut content.attachments {
         // To the winner's branch it is new, unless the winner had it.
-        let is_same = |own: &&StoredAttachment| is_alike(own, attachment);
+        let is_same = |own: &&StoredAttachment| {
+            (&own.name, &own.content_type, own.digest)
+                == (&attachment.name, &attachment.content_type, attachment.digest)
+        };
         let before = winner.attachments.iter().find(is_same);
-        attachment.revpos = before.map_or(generation, |before| before.revpos);
+        is_kept &= before.is_some();
+        attachment.revpos = before.map_or(winner.rev.generation + 1, |before| before.revpos);
     }
-    let is_kept = winner.deleted == deleted
-        && canonical::digest(&winner.body)? == body_digest
-        && winner.attachments.len() == attachments.len()
-        && winner.attachments.iter().zip(&attachments).all(|(own, new)| is_alike(own, new));
-    let mut edits = Vec::new();
-    if !is_kept {
-        edits.push((
-            &winner.rev,
-            new_leaf(Some(&winner.rev), deleted, body.clone(), &body_digest, attachments),
-        ));
-    }
-    // Tombstones need an end only where something is left for them to stand against.
-    let losers = contest.conflicts.iter().chain(if deleted { &[] } else { &*contest.deleted });
+    let body_digest = canonical::digest(&content.body)?;
+    // A tombstone needs an end only where something is left for it to stand against.
+    let losers = contest.conflicts.iter().chain(if content.deleted { &[] } else { &*contest.deleted });
     let nothing = canonical::digest("{}")?;
-    edits.extend(losers.map(|rev| (rev, new_leaf(Some(rev), true, "{}".to_owned(), &nothing, Vec::new()))));
-    let mut resolved = doc.clone();
-    for (parent, leaf) in edits {
-        let path = [leaf.rev.clone(), parent.clone()];
-        if let (_, Some(next)) = merged(edit, Some(&resolved), &path, leaf, revs_limit)? {
-            resolved = next;
-        }
+    let end = |rev: &Rev| new_leaf(Some(rev), true, "{}".to_owned(), &nothing, Vec::new());
+    let mut leaves: Vec<_> = losers.map(|rev| (Some(rev.clone()), end(rev))).collect();
+    if !is_kept || canonical::digest(&winner.body)? != body_digest {
+        let rev = Some(winner.rev.clone());
+        let leaf = new_leaf(rev.as_ref(), content.deleted, content.body, &body_digest, content.attachments);
+        leaves.push((rev, leaf));
     }
-    let rev = resolved.leaves.first().map_or_else(|| winner.rev.clone(), |leaf| leaf.rev.clone());
-    Ok((rev, Some(resolved)))
+    Ok(leaves)
 }
 
 /// Which revision an edit of the caller's is based on, or why it may not be.
@@ -288,13 +251,8 @@ fn parent_of_edit(current: Option<&DocState>, parent: Option<&Rev>, deleted: boo
     }
 }
 
-/// Whether two leaves have the same under the same name.
-fn is_alike(a: &StoredAttachment, b: &StoredAttachment) -> bool {
-    (&a.name, &a.content_type, a.digest) == (&b.name, &b.content_type, b.digest)
-}
-
 /// The revision that an edit makes: the same edit of the same parent, the same revision, everywhere.
-fn new_leaf(
+pub(super) fn new_leaf(
     parent: Option<&Rev>,
     deleted: bool,
     body: String,
@@ -365,15 +323,14 @@ fn is_same_history(a: &RevTree, b: &RevTree) -> bool {
 }
 
 impl EditAttachment {
-    /// The leaf that has what this stub of a merged document means: its name, with the digest it names.
-    fn meant_in<'a>(&self, doc: &'a DocState) -> Option<&'a StoredLeaf> {
-        let has = |leaf: &&StoredLeaf| {
-            leaf.attachments.iter().any(|attachment| {
-                attachment.name == self.name
-                    && self.stub_digest.is_none_or(|digest| digest == attachment.digest)
-            })
+    /// As an attachment of a document merged of these leaves: a stub means what one of them has under its
+    /// name, with the digest it names.
+    pub(super) fn merged_from(&self, id: &str, leaves: &[StoredLeaf]) -> Result<StoredAttachment> {
+        let is_meant = |own: &StoredAttachment| {
+            own.name == self.name && self.stub_digest.is_none_or(|digest| digest == own.digest)
         };
-        doc.leaves.iter().find(has)
+        let leaf = leaves.iter().find(|leaf| leaf.attachments.iter().any(is_meant));
+        self.resolve(id, 1, leaf, None)
     }
 
     /// Whether a stub from elsewhere means what an ancestor has under the same name.

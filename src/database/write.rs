@@ -19,7 +19,7 @@ use super::{
 use crate::{
     error::{Error, Kind, Result},
     log::{BlockBuilder, DocState, Location, read_at},
-    model::{Bytes, Content, Digest, Draft, DraftAttachment, Rev, hex, split_array},
+    model::{Bytes, Content, Digest, Draft, DraftAttachment, hex, split_array},
     peer::ReplicatedDoc,
     store::{Batch, Block, BlockNo},
 };
@@ -342,12 +342,14 @@ impl State {
         let mut locals: HashMap<&str, u64> = HashMap::new();
         let mut put: HashSet<Digest> = HashSet::new();
         let mut seq = self.directory.last_seq();
-        let mut applied: Vec<Applied<'_>> = Vec::new();
         for (edits, _) in writes {
             let mut outcomes = Vec::with_capacity(edits.len());
-            // A resolution with its copies is written whole or not at all.
-            let is_whole = matches!(edits.last(), Some(Edit { change: Change::Resolve { .. }, .. }));
-            for edit in edits {
+            // A resolution with its copies is written whole or not at all, so it is tried first.
+            let is_whole =
+                edits.len() > 1 && edits.iter().all(|edit| matches!(edit.change, Change::Leaves { .. }));
+            let trial = edits.iter().filter(|_| is_whole).map(|edit| (true, edit));
+            let mut refused: Option<Error> = None;
+            for (is_trial, edit) in trial.chain(edits.iter().map(|edit| (false, edit))) {
                 if let Change::Local { parent, deleted, body } = &edit.change {
                     let current =
                         locals.get(&*edit.id).copied().or(self.directory.local(&edit.id).map(|(rev, _)| rev));
@@ -375,48 +377,45 @@ impl State {
                     },
                 };
                 let known = |digest: &Digest| self.directory.refers_to(digest) || put.contains(digest);
-                let result = apply(edit, current.as_ref().map(|(doc, _)| doc), options.revs_limit, &known);
-                if let Err(error) = &result {
-                    built.is_doubtful |=
-                        matches!(error.kind(), Kind::Conflict | Kind::MissingStub | Kind::NotFound);
-                }
-                applied.push((edit, current, result));
-                if is_whole && applied.len() < edits.len() {
-                    continue;
-                }
-                let failed =
-                    applied.iter().filter(|_| is_whole).find_map(|(_, _, result)| result.as_ref().err());
-                let failed = failed.cloned();
-                for (edit, current, result) in applied.drain(..) {
-                    let result = failed.clone().map_or(result, Err);
-                    outcomes.push(match result {
-                        Ok((rev, Some(mut doc))) => {
-                            seq += 1;
-                            doc.seq = seq;
-                            doc.prev = current.map(|(_, at)| at);
-                            let at = builder.push_doc(&doc);
-                            for attachment in edit.attachments() {
-                                if let Some((content, digest)) = &attachment.data
-                                    && !self.directory.refers_to(digest)
-                                    && put.insert(*digest)
-                                {
-                                    built.contents.push((*digest, content.clone()));
-                                }
+                let result = match &refused {
+                    Some(error) => Err(error.clone()),
+                    None => apply(edit, current.as_ref().map(|(doc, _)| doc), options.revs_limit, &known),
+                };
+                match result {
+                    Ok((rev, Some(mut doc))) if !is_trial => {
+                        seq += 1;
+                        doc.seq = seq;
+                        doc.prev = current.map(|(_, at)| at);
+                        let at = builder.push_doc(&doc);
+                        for attachment in edit.attachments() {
+                            if let Some((content, digest)) = &attachment.data
+                                && !self.directory.refers_to(digest)
+                                && put.insert(*digest)
+                            {
+                                built.contents.push((*digest, content.clone()));
                             }
-                            docs.insert(&edit.id, (doc, at));
-                            Ok(Written { ok: true, id: edit.id.clone(), rev: rev.to_string() })
                         }
-                        unchanged => {
-                            if let Some(current) = current {
-                                docs.insert(&edit.id, current);
-                            }
-                            unchanged.map(|(rev, _)| Written {
+                        docs.insert(&edit.id, (doc, at));
+                        outcomes.push(Ok(Written { ok: true, id: edit.id.clone(), rev: rev.to_string() }));
+                    }
+                    unchanged => {
+                        if let Some(current) = current {
+                            docs.insert(&edit.id, current);
+                        }
+                        if let Err(error) = &unchanged {
+                            built.is_doubtful |=
+                                matches!(error.kind(), Kind::Conflict | Kind::MissingStub | Kind::NotFound);
+                        }
+                        if is_trial {
+                            refused = unchanged.err();
+                        } else {
+                            outcomes.push(unchanged.map(|(rev, _)| Written {
                                 ok: true,
                                 id: edit.id.clone(),
                                 rev: rev.to_string(),
-                            })
+                            }));
                         }
-                    });
+                    }
                 }
             }
             built.outcomes.push(outcomes);
@@ -439,9 +438,6 @@ impl State {
         }
     }
 }
-
-/// An edit, what it found, and what it makes of that.
-type Applied<'a> = (&'a Edit, Option<(DocState, Location)>, Result<(Rev, Option<DocState>)>);
 
 enum Current {
     Absent,

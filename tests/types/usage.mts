@@ -67,6 +67,9 @@ export async function replication(db: Database<Photo>): Promise<boolean> {
   sync.cancel();
   const once: ReplicationResult = await db.replicate.to('https://couch.example/photos', { checkpoint: 'source' });
   await Database.replicate('one', db);
+  const job = await Database.replicateOnServer('https://couch.example', { source: 'https://a.example/x', target: { url: 'https://b.example/x' } });
+  for await (const { state, info } of job) console.log(job.id, state, info?.error ?? info?.docs_written);
+  await job.cancel();
   return once.ok;
 }
 
