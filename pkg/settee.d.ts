@@ -347,6 +347,55 @@ export interface Changes<T extends object = {}>
   [Symbol.asyncIterator](): AsyncIterableIterator<Change<T>>;
 }
 
+/** Those of a changes feed; a row names every leaf, so there is no `style`. */
+export interface ConflictsOptions<T extends object = {}> extends Omit<ChangesOptions<T>, 'style'> {}
+
+/** A document in conflict, or just out of it: then both lists are empty. */
+export interface Conflict<T extends object = {}> {
+  seq: Sequence;
+  id: DocumentId;
+  /** The winner. */
+  rev: RevisionId;
+  /** The other leaves that are not deleted. */
+  conflicts: RevisionId[];
+  /** Tombstones of deletions that stand beside an edit of the same revision: edited here, deleted elsewhere. */
+  deletedConflicts: RevisionId[];
+  /** It is out of its conflict because it is deleted. */
+  deleted?: true;
+  /** With `include_docs`: the winner. */
+  doc?: ExistingDocument<T>;
+}
+
+export interface ConflictsResult<T extends object = {}> extends Omit<ChangesResult<T>, 'results'> {
+  results: Conflict<T>[];
+}
+
+export type ConflictsEvents<T extends object = {}> = {
+  change: [conflict: Conflict<T>];
+  paused: [];
+  active: [];
+  complete: [result: ConflictsResult<T>];
+  error: [error: SetteeError];
+};
+
+/** As {@link Changes}. */
+export interface Conflicts<T extends object = {}>
+  extends Task<ConflictsResult<T>, ConflictsEvents<T>>, AsyncIterable<Conflict<T>> {
+  [Symbol.asyncIterator](): AsyncIterableIterator<Conflict<T>>;
+}
+
+/** The winner first; a deletion has `_deleted`. Attachments are stubs. */
+export type Resolver<T extends object = {}> = (docs: ExistingDocument<T>[]) => NewDocument<T> | Promise<NewDocument<T>>;
+
+export interface ResolveOptions {
+  /** The leaves that were looked at, in any order: 409 `conflict` if others have come, and nothing is written. */
+  revs?: RevisionId[] | undefined;
+  /** What loses is kept in documents of its own, attachments included. */
+  keepBoth?: boolean;
+  /** Their ids, by the revision that lost. Default `id~rev`, the same on every device. */
+  ids?: { [rev: RevisionId]: DocumentId };
+}
+
 export interface ReplicateOptions {
   /** Goes on with changes as they happen, until cancelled. */
   live?: boolean;
@@ -580,6 +629,61 @@ export interface Sync extends Task<SyncResult, SyncEvents>, Steering, AsyncItera
   readonly state: ReplicationState;
 }
 
+/** A database as a server reaches it. A login may stand in the URL as well. */
+export type ServerReplicationEnd = string | {
+  url: string;
+  auth?: { basic: { username: string; password: string } };
+  headers?: { [name: string]: string };
+};
+
+/** A document of a server's `_replicator` database; members that are not here are sent as they are. */
+export interface ServerReplicationJob {
+  /** Default: made of all the rest but the logins, so that the same request is the same document. */
+  _id?: DocumentId;
+  source: ServerReplicationEnd;
+  target: ServerReplicationEnd;
+  continuous?: boolean;
+  create_target?: boolean;
+  doc_ids?: DocumentId[];
+  selector?: { [key: string]: Json };
+  /** A filter function of the source, `design/name`. */
+  filter?: string;
+  query_params?: { [key: string]: any };
+  since_seq?: Sequence;
+  [more: string]: Json;
+}
+
+export interface ServerReplicationOptions {
+  /** The login at the server that replicates, in place of one in its URL. */
+  auth?: { username: string; password: string };
+  headers?: { [name: string]: string };
+  /** In place of the platform's. */
+  fetch?: typeof fetch;
+}
+
+export interface ServerReplicationStatus {
+  /** `crashing` and `error`: it will be tried again. `failed` and `completed`: it is over. */
+  state: 'initializing' | 'running' | 'pending' | 'crashing' | 'error' | 'failed' | 'completed' | (string & {});
+  /** Counts as CouchDB has them, or what went wrong. No logins. */
+  info: { error?: string; docs_read?: number; docs_written?: number; doc_write_failures?: number;
+    changes_pending?: number | null; [more: string]: unknown } | null;
+  /** How often it failed in a row. */
+  error_count?: number;
+  /** ISO 8601. */
+  last_updated?: string | null;
+  [more: string]: unknown;
+}
+
+/** A replication that a server does by itself. Iterates over its states, asking every two seconds, to its end. */
+export interface ServerReplication extends AsyncIterable<ServerReplicationStatus> {
+  /** Its document in `_replicator`. */
+  readonly id: DocumentId;
+  /** How it stands; 404 `not_found` once it was cancelled. */
+  status(): Promise<ServerReplicationStatus>;
+  /** Ends it, for everybody: its document is deleted. */
+  cancel(): Promise<void>;
+}
+
 export interface DatabaseInfo {
   db_name: string;
   /** Documents that are not deleted. */
@@ -613,6 +717,12 @@ export class Database<T extends object = any> implements Emitter<DatabaseEvents>
   static replicate(source: ReplicationEnd, target: ReplicationEnd, options?: ReplicateOptions): Replication;
   /** Replicates both ways. */
   static sync(one: ReplicationEnd, other: ReplicationEnd, options?: SyncOptions): Sync;
+  /**
+   * Asks a server to replicate with another by itself, through its `_replicator` database, with this page or without.
+   * The same request again finds the replication that is there; one that is over starts anew. 409 `conflict` if the
+   * `_id` stands for another one.
+   */
+  static replicateOnServer(server: string, job: ServerReplicationJob, options?: ServerReplicationOptions): Promise<ServerReplication>;
 
   readonly name: string;
 
@@ -647,6 +757,19 @@ export class Database<T extends object = any> implements Emitter<DatabaseEvents>
   allDocs<D extends object = T>(options?: AllDocsOptions): Promise<AllDocsResult<D>>;
   /** The changes feed. */
   changes<D extends object = T>(options?: ChangesOptions<D>): Changes<D>;
+  /**
+   * The documents in conflict, as a changes feed: two or more leaves that are not deleted, or edited on one device while
+   * deleted on another. Live, or with `since`, also those that got out of it.
+   */
+  conflicts<D extends object = T>(options?: ConflictsOptions<D>): Conflicts<D>;
+  /**
+   * Settles a conflict in one transaction: the content of one of the leaves stands (that of a deletion deletes the
+   * document), or what a function makes of them. The winner goes on with it and the others are ended, so that devices
+   * which decide alike write the same. `'keep-both'` leaves the winner and keeps the others as documents of their own.
+   * Without a conflict nothing happens and no function is called. 409 `conflict` if `how` is no such revision or the
+   * leaves changed meanwhile. Resolves to the winner.
+   */
+  resolve<D extends object = T>(id: DocumentId, how: RevisionId | 'keep-both' | Resolver<D>, options?: ResolveOptions): Promise<Written>;
 
   /** Attaches bytes (or base64 text) to a document; makes the document if there is no `rev`. */
   putAttachment(id: DocumentId, name: AttachmentId, rev: RevisionId | null | undefined, data: Bytes | string, type: string): Promise<Written>;

@@ -4,6 +4,7 @@ import { Changes, Emitter, Replication, Sync, breathe, status } from './lib/feed
 import {
   SetteeError, asText, badOption, badRequest, failure, isObject, isText, lift, open, options, toJson,
 } from './lib/json.js';
+import { ServerReplication } from './lib/server.js';
 
 export { SetteeError, status };
 
@@ -194,11 +195,30 @@ export class Database extends Emitter {
   }
 
   changes(opts) {
-    const task = this.#keep(new Changes(opts, (asked) => this.#raw.changes(asked), () => this.#engine?.isOpen));
+    return this.#feed(opts, false);
+  }
+
+  conflicts(opts) {
+    return this.#feed(opts, true);
+  }
+
+  #feed(opts, ofConflicts) {
+    const task = this.#keep(new Changes(opts, (asked) => this.#raw.changes(asked, ofConflicts), () => this.#engine?.isOpen));
     task._whenEnded(() => { // another tab may have destroyed it
       if (this.#engine?.isOpen === false) this.#let('destroyed');
     });
     return task;
+  }
+
+  async resolve(id, how, opts) {
+    const contents = [];
+    let revs;
+    if (typeof how === 'function') {
+      const docs = JSON.parse(await this.#named(id, this.#raw.contestedDocs(docId(id))));
+      revs = docs.map(({ _rev }) => _rev);
+      how = docs[1] ? toJson(lift(await how(docs), contents, 'doc'), 'doc') : revs[0];
+    }
+    return this.#named(id, this.#raw.resolve(docId(id), revision(how), contents, options({ revs, ...opts })));
   }
 
   #keep(task) {
@@ -314,6 +334,11 @@ export class Database extends Emitter {
   static sync(db, other, given) {
     const one = (from, to, own) => Database.replicate(from, to, { ...given, signal: undefined, ...own });
     return new Sync(given, one(db, other, given?.push), one(other, db, given?.pull));
+  }
+
+  static async replicateOnServer(server, job, { fetch, ...given } = {}) {
+    await init();
+    return new ServerReplication(await glue.ServerReplication.start(asText(server, 'Server'), options(job) ?? {}, options(given), fetch));
   }
 
   async [Symbol.asyncDispose ?? Symbol.for('Symbol.asyncDispose')]() {

@@ -5,6 +5,7 @@
 //! ```text
 //! pkg/settee.js (shapes, events, handles) ─► Engine, Rows, Feed ─► database
 //!                                         ─► Peer, Replication  ─► replicate, remote
+//!                                         ─► ServerReplication  ─► remote
 //! ```
 //!
 //! Rules of the border:
@@ -21,6 +22,7 @@ mod failure;
 mod feed;
 mod peer;
 mod replication;
+mod server;
 
 use js_sys::Function;
 use wasm_bindgen::prelude::wasm_bindgen;

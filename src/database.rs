@@ -4,6 +4,7 @@
 //! put, bulk_docs ─► write.rs ─► jobs ─► one commit: fold what others wrote, check, append
 //! get, all_docs  ─► read.rs, all_docs.rs ─► directory ─► block cache ─► Store::read
 //! changes        ─► changes.rs ─► directory; waits for the next commit, anyone's
+//! conflicts      ─► conflicts.rs ─► a changes feed of what stands against what; resolve ─► edit.rs
 //! compact        ─► compact.rs ─► commits that move live entries to the end
 //! ```
 //!
@@ -21,6 +22,7 @@ mod attachments;
 mod cache;
 mod changes;
 mod compact;
+mod conflicts;
 mod edit;
 pub mod options;
 mod peer;

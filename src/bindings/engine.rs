@@ -172,13 +172,31 @@ impl Engine {
             .map_err(|error| failure::to_js(&error))
     }
 
-    /// A changes feed, page by page.
+    /// A changes feed, page by page, of everything or of conflicts.
     #[wasm_bindgen(js_name = changes)]
-    pub fn changes(&self, given: JsValue) -> std::result::Result<Feed, JsValue> {
+    pub fn changes(&self, given: JsValue, of_conflicts: bool) -> std::result::Result<Feed, JsValue> {
+        let feed = if of_conflicts { Database::conflicts } else { Database::changes };
         options::<opts::ChangesOptions>(given)
-            .and_then(|options| self.database.changes(options))
+            .and_then(|options| feed(&self.database, options))
             .map(Feed::new)
             .map_err(|error| failure::to_js(&error))
+    }
+
+    /// The leaves of a document that stand against each other; a promise of a JSON array's text.
+    #[wasm_bindgen(js_name = contestedDocs)]
+    pub fn contested_docs(&self, id: String) -> Promise {
+        let database = self.database.clone();
+        promise(async move { rendered(database.contested_docs(&id).await?) })
+    }
+
+    /// Settles a document's conflict: `how` is a revision, a document's text or `keep-both`.
+    #[wasm_bindgen(js_name = resolve)]
+    pub fn resolve(&self, id: String, how: String, beside: &Array, given: JsValue) -> Promise {
+        let (database, contents) = (self.database.clone(), contents(beside));
+        promise(async move {
+            let options = options::<opts::ResolveOptions>(given)?;
+            object(&database.resolve(&id, &how, &contents?, &options).await?)
+        })
     }
 
     /// Attaches bytes: a `Blob`, a `Uint8Array` or base64 text.

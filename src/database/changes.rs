@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::{
     Answer, Database, Job,
+    conflicts::{Contest, Told},
     options::{ChangesOptions, Style},
     render::{Members, Rendered},
 };
@@ -41,6 +42,8 @@ pub struct Changes {
     left: u64,
     /// Where "now" is, while it is still being found out.
     now: Option<Answer<u64>>,
+    /// In a feed of conflicts.
+    pub(super) told: Option<Told>,
 }
 
 impl Filter {
@@ -81,6 +84,7 @@ impl Database {
             left: left.max(1),
             options,
             now,
+            told: None,
         })
     }
 
@@ -170,6 +174,10 @@ impl Changes {
             }
             let told_to = entries.last().map(|entry| entry.seq);
             let mut entries = self.database.matching(&self.filter, entries).await?;
+            let (mut contests, mut noted) = (Vec::new(), Vec::new());
+            if let Some(told) = &self.told {
+                (entries, contests, noted) = self.database.contested(told, entries, self.left).await?;
+            }
             let mut told_to = told_to.unwrap_or(self.since);
             if entries.len() as u64 >= self.left {
                 entries.truncate(self.left as usize);
@@ -178,11 +186,14 @@ impl Changes {
             self.left -= entries.len() as u64;
             let rendered = loop {
                 let before = self.database.last_seq();
-                match self.render(&entries).await {
+                match self.render(&entries, &contests).await {
                     Err(error) if self.database.may_read_again(&error, before).await => {}
                     done => break done?,
                 }
             };
+            if let Some(told) = &mut self.told {
+                told.docs.extend(noted);
+            }
             if self.options.descending {
                 self.before = told_to;
             } else {
@@ -208,7 +219,7 @@ impl Changes {
         self.database.inner.state.borrow().directory.pending(self.last_seq())
     }
 
-    async fn render(&self, entries: &[SeqEntry]) -> Result<Rendered> {
+    async fn render(&self, entries: &[SeqEntry], contests: &[Contest]) -> Result<Rendered> {
         let options = &self.options;
         let blocks = if options.include_docs {
             let numbers: Vec<u32> = entries.iter().map(|entry| entry.number).collect();
@@ -235,17 +246,26 @@ impl Changes {
                 out.push_display(entry.seq);
                 out.push(",\"id\":");
                 out.push_str(found.id());
-                out.push(",\"changes\":[{\"rev\":");
-                out.push_rev(&found.rev());
-                out.push("}");
-                if options.style == Some(Style::AllDocs) {
-                    for (rev, _) in found.others() {
-                        out.push(",{\"rev\":");
-                        out.push_rev(rev);
-                        out.push("}");
+                if let Some(contest) = contests.get(index) {
+                    out.push(",\"rev\":");
+                    out.push_rev(&found.rev());
+                    out.push(",\"conflicts\":");
+                    out.push_revs(&contest.conflicts);
+                    out.push(",\"deletedConflicts\":");
+                    out.push_revs(&contest.deleted);
+                } else {
+                    out.push(",\"changes\":[{\"rev\":");
+                    out.push_rev(&found.rev());
+                    out.push("}");
+                    if options.style == Some(Style::AllDocs) {
+                        for (rev, _) in found.others() {
+                            out.push(",{\"rev\":");
+                            out.push_rev(rev);
+                            out.push("}");
+                        }
                     }
+                    out.push("]");
                 }
-                out.push("]");
                 if found.deleted() {
                     out.push(",\"deleted\":true");
                 }

@@ -3,6 +3,7 @@
 
 use md5::{Digest as _, Md5};
 
+use super::conflicts::Contest;
 use crate::{
     error::{Error, Kind, Result},
     log::{DocState, StoredAttachment, StoredLeaf},
@@ -32,6 +33,10 @@ pub(super) enum Change {
     Local { parent: Option<u64>, deleted: bool, body: String },
     /// Changes one attachment of a revision and nothing else.
     Attachment { parent: Option<Rev>, name: String, with: Option<EditAttachment> },
+    /// New leaves, each on its parent, of a document whose leaves that stand against each other are still
+    /// `seen` (in order). Of one that is not there if `seen` is empty: then it may as well have been made
+    /// before, here or elsewhere. `contents` are those of the leaves' attachments that may be new.
+    Leaves { seen: Vec<Rev>, leaves: Vec<(Option<Rev>, StoredLeaf)>, contents: Vec<EditAttachment> },
 }
 
 /// An attachment to write.
@@ -49,6 +54,18 @@ pub(super) struct EditAttachment {
 }
 
 impl EditAttachment {
+    /// What a leaf has already.
+    pub(super) fn of_stored(stored: &StoredAttachment, content: Content) -> Self {
+        Self {
+            name: stored.name.clone(),
+            content_type: Some(stored.content_type.clone()),
+            revpos: None,
+            length: None,
+            data: Some((content, stored.digest)),
+            stub_digest: None,
+        }
+    }
+
     pub(super) async fn from_draft(draft: DraftAttachment) -> Result<Self> {
         let data = match draft.content {
             Some(content) => {
@@ -80,7 +97,9 @@ impl Edit {
 
     pub(super) fn attachments(&self) -> &[EditAttachment] {
         match &self.change {
-            Change::New { attachments, .. } | Change::Replicated { attachments, .. } => attachments,
+            Change::New { attachments, .. }
+            | Change::Replicated { attachments, .. }
+            | Change::Leaves { contents: attachments, .. } => attachments,
             Change::Attachment { with, .. } => with.as_slice(),
             Change::Local { .. } => &[],
         }
@@ -156,8 +175,61 @@ pub(super) fn apply(
                 StoredLeaf { rev: rev.clone(), deleted: *deleted, body: body.clone(), attachments: stored };
             merged(edit, current, path, leaf, revs_limit)
         }
+        Change::Leaves { seen, leaves, .. } => {
+            let knows = |rev: &Rev| current.is_some_and(|doc| doc.tree.find(rev).is_some());
+            if let [(None, leaf)] = &leaves[..]
+                && knows(&leaf.rev)
+            {
+                return Ok((leaf.rev.clone(), None));
+            }
+            if current.map_or_else(Vec::new, |doc| Contest::of(doc).leaves(doc)) != *seen {
+                return Err(Error::conflict());
+            }
+            let mut made: Option<DocState> = None;
+            for (parent, leaf) in leaves {
+                let path: Vec<Rev> = std::iter::once(&leaf.rev).chain(parent).cloned().collect();
+                let (_, next) = merged(edit, made.as_ref().or(current), &path, leaf.clone(), revs_limit)?;
+                made = next.or(made);
+            }
+            let winner = made.as_ref().or(current).and_then(|doc| doc.leaves.first());
+            Ok((winner.ok_or_else(Error::missing)?.rev.clone(), made))
+        }
         Change::Local { .. } => Err(Error::new(Kind::Unknown, "A _local document has no revision tree.")),
     }
+}
+
+/// The leaves that settle a conflict, see [`super::conflicts`]: `content` on top of the winner, unless it is
+/// the winner's, and an end to every other leaf that stands against it.
+pub(super) fn resolution(
+    doc: &DocState,
+    contest: &Contest,
+    mut content: StoredLeaf,
+) -> Result<Vec<(Option<Rev>, StoredLeaf)>> {
+    let winner = doc.leaves.first().ok_or_else(Error::missing)?;
+    let mut is_kept =
+        winner.deleted == content.deleted && winner.attachments.len() == content.attachments.len();
+    for attachment in &mut content.attachments {
+        // To the winner's branch it is new, unless the winner had it.
+        let is_same = |own: &&StoredAttachment| {
+            (&own.name, &own.content_type, own.digest)
+                == (&attachment.name, &attachment.content_type, attachment.digest)
+        };
+        let before = winner.attachments.iter().find(is_same);
+        is_kept &= before.is_some();
+        attachment.revpos = before.map_or(winner.rev.generation + 1, |before| before.revpos);
+    }
+    let body_digest = canonical::digest(&content.body)?;
+    // A tombstone needs an end only where something is left for it to stand against.
+    let losers = contest.conflicts.iter().chain(if content.deleted { &[] } else { &*contest.deleted });
+    let nothing = canonical::digest("{}")?;
+    let end = |rev: &Rev| new_leaf(Some(rev), true, "{}".to_owned(), &nothing, Vec::new());
+    let mut leaves: Vec<_> = losers.map(|rev| (Some(rev.clone()), end(rev))).collect();
+    if !is_kept || canonical::digest(&winner.body)? != body_digest {
+        let rev = Some(winner.rev.clone());
+        let leaf = new_leaf(rev.as_ref(), content.deleted, content.body, &body_digest, content.attachments);
+        leaves.push((rev, leaf));
+    }
+    Ok(leaves)
 }
 
 /// Which revision an edit of the caller's is based on, or why it may not be.
@@ -180,7 +252,7 @@ fn parent_of_edit(current: Option<&DocState>, parent: Option<&Rev>, deleted: boo
 }
 
 /// The revision that an edit makes: the same edit of the same parent, the same revision, everywhere.
-fn new_leaf(
+pub(super) fn new_leaf(
     parent: Option<&Rev>,
     deleted: bool,
     body: String,
@@ -251,6 +323,16 @@ fn is_same_history(a: &RevTree, b: &RevTree) -> bool {
 }
 
 impl EditAttachment {
+    /// As an attachment of a document merged of these leaves: a stub means what one of them has under its
+    /// name, with the digest it names.
+    pub(super) fn merged_from(&self, id: &str, leaves: &[StoredLeaf]) -> Result<StoredAttachment> {
+        let is_meant = |own: &StoredAttachment| {
+            own.name == self.name && self.stub_digest.is_none_or(|digest| digest == own.digest)
+        };
+        let leaf = leaves.iter().find(|leaf| leaf.attachments.iter().any(is_meant));
+        self.resolve(id, 1, leaf, None)
+    }
+
     /// Whether a stub from elsewhere means what an ancestor has under the same name.
     fn is_same_as(&self, before: &StoredAttachment) -> bool {
         is_same_attachment(before, self.stub_digest, self.revpos, self.length)

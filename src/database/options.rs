@@ -1,5 +1,7 @@
 //! The options of every call, under PouchDB's names, with unknown ones refused by name.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
@@ -36,6 +38,20 @@ pub struct PutOptions {
     pub force: bool,
     /// `Some(false)`: the document brings its own `_rev` (and `_revisions`), stored as they are.
     pub new_edits: Option<bool>,
+}
+
+/// Options of `resolve`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+pub struct ResolveOptions {
+    /// The leaves that the decision was made on, in any order: 409 `conflict` if there are others by now.
+    /// Those at the time of the call if absent.
+    pub revs: Option<Vec<String>>,
+    /// Keeps what lost as documents of their own, attachments included. The same leaf becomes the same
+    /// document on every device.
+    pub keep_both: bool,
+    /// The ids of those documents, by the leaf's revision; `id~rev` where none is given.
+    pub ids: BTreeMap<String, String>,
 }
 
 /// Options of `bulkDocs`.

@@ -111,7 +111,13 @@ impl Database {
         self.check(Draft::parse(json, contents)?, new_edits, force, make_id).await
     }
 
-    async fn check(&self, draft: Draft, new_edits: bool, force: bool, make_id: bool) -> Result<Edit> {
+    pub(super) async fn check(
+        &self,
+        draft: Draft,
+        new_edits: bool,
+        force: bool,
+        make_id: bool,
+    ) -> Result<Edit> {
         let id = match &draft.id {
             Some(id) => id.clone(),
             None if make_id => self.new_id(),
@@ -342,7 +348,12 @@ impl State {
         let mut seq = self.directory.last_seq();
         for (edits, _) in writes {
             let mut outcomes = Vec::with_capacity(edits.len());
-            for edit in edits {
+            // A resolution with its copies is written whole or not at all, so it is tried first.
+            let is_whole =
+                edits.len() > 1 && edits.iter().all(|edit| matches!(edit.change, Change::Leaves { .. }));
+            let trial = edits.iter().filter(|_| is_whole).map(|edit| (true, edit));
+            let mut refused: Option<Error> = None;
+            for (is_trial, edit) in trial.chain(edits.iter().map(|edit| (false, edit))) {
                 if let Change::Local { parent, deleted, body } = &edit.change {
                     let current =
                         locals.get(&*edit.id).copied().or(self.directory.local(&edit.id).map(|(rev, _)| rev));
@@ -370,8 +381,12 @@ impl State {
                     },
                 };
                 let known = |digest: &Digest| self.directory.refers_to(digest) || put.contains(digest);
-                match apply(edit, current.as_ref().map(|(doc, _)| doc), options.revs_limit, &known) {
-                    Ok((rev, Some(mut doc))) => {
+                let result = match &refused {
+                    Some(error) => Err(error.clone()),
+                    None => apply(edit, current.as_ref().map(|(doc, _)| doc), options.revs_limit, &known),
+                };
+                match result {
+                    Ok((rev, Some(mut doc))) if !is_trial => {
                         seq += 1;
                         doc.seq = seq;
                         doc.prev = current.map(|(_, at)| at);
@@ -387,19 +402,23 @@ impl State {
                         docs.insert(&edit.id, (doc, at));
                         outcomes.push(Ok(Written { ok: true, id: edit.id.clone(), rev: rev.to_string() }));
                     }
-                    Ok((rev, None)) => {
+                    unchanged => {
                         if let Some(current) = current {
                             docs.insert(&edit.id, current);
                         }
-                        outcomes.push(Ok(Written { ok: true, id: edit.id.clone(), rev: rev.to_string() }));
-                    }
-                    Err(error) => {
-                        if let Some(current) = current {
-                            docs.insert(&edit.id, current);
+                        if let Err(error) = &unchanged {
+                            built.is_doubtful |=
+                                matches!(error.kind(), Kind::Conflict | Kind::MissingStub | Kind::NotFound);
                         }
-                        built.is_doubtful |=
-                            matches!(error.kind(), Kind::Conflict | Kind::MissingStub | Kind::NotFound);
-                        outcomes.push(Err(error));
+                        if is_trial {
+                            refused = unchanged.err();
+                        } else {
+                            outcomes.push(unchanged.map(|(rev, _)| Written {
+                                ok: true,
+                                id: edit.id.clone(),
+                                rev: rev.to_string(),
+                            }));
+                        }
                     }
                 }
             }

@@ -481,8 +481,8 @@ impl World {
             match &ended {
                 Ok(summary) => {
                     let expected = match summary.status {
-                        Status::Complete if !is_live => Phase::Complete,
-                        _ => Phase::Cancelled,
+                        Status::Complete if !is_live => Phase::Stopped,
+                        _ => Phase::Stopped,
                     };
                     if state.phase != expected || state.error.is_some() {
                         self.wrong(format!("job {job} ended well and says {state:?}"));

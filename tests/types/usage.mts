@@ -1,7 +1,7 @@
 // Compiled, never run: the declarations allow what the package does, and
 // refuse what it would refuse.
 import { Database, SetteeError, init, status, version } from 'settee';
-import type { Change, ExistingDocument, ReplicationResult, Sync } from 'settee';
+import type { Change, ExistingDocument, ReplicationResult, Sync, Written } from 'settee';
 
 interface Photo {
   type: 'photo';
@@ -36,6 +36,11 @@ export async function documents(): Promise<string[]> {
   const blob: Blob = await db.getAttachment('a', 'note');
   const diff = await db.revsDiff({ a: ['1-x'] });
   conflicts.push(...(diff['a']?.missing ?? []), await blob.text(), String(total_rows));
+  for await (const { id, rev, deletedConflicts } of db.conflicts({ live: true, include_docs: true })) {
+    await db.resolve(id, deletedConflicts[0] ?? rev, { revs: [rev, ...deletedConflicts], keepBoth: true, ids: { [rev]: 'copy' } });
+    const merged: Written = await db.resolve(id, async ([winner, ...others]) => ({ ...winner!, caption: `${others.length}` }));
+    conflicts.push(merged.rev, (await db.resolve(id, 'keep-both')).rev);
+  }
   await db.remove(doc);
   await db.remove('b', '1-x');
   await db.compact();
@@ -68,6 +73,9 @@ export async function replication(db: Database<Photo>): Promise<boolean> {
   sync.cancel();
   const once: ReplicationResult = await db.replicate.to('https://couch.example/photos', { checkpoint: 'source' });
   await Database.replicate('one', db);
+  const job = await Database.replicateOnServer('https://couch.example', { source: 'https://a.example/x', target: { url: 'https://b.example/x' } });
+  for await (const { state, info } of job) console.log(job.id, state, info?.error ?? info?.docs_written);
+  await job.cancel();
   return once.ok;
 }
 
