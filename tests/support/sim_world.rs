@@ -480,11 +480,11 @@ impl World {
             let state = running.handle.state();
             match &ended {
                 Ok(summary) => {
-                    let expected = match summary.status {
-                        Status::Complete if !is_live => Phase::Stopped,
-                        _ => Phase::Stopped,
-                    };
-                    if state.phase != expected || state.error.is_some() {
+                    let is_told = summary.status == Status::Complete || is_live;
+                    if state.phase != Phase::Stopped
+                        || state.error.is_some()
+                        || !(is_told || state.summary.status == Status::Cancelled)
+                    {
                         self.wrong(format!("job {job} ended well and says {state:?}"));
                     }
                 }
