@@ -4,7 +4,6 @@ import { Changes, Emitter, Replication, Sync, breathe, status } from './lib/feed
 import {
   SetteeError, asText, badOption, badRequest, failure, isObject, isText, lift, open, options, toJson,
 } from './lib/json.js';
-import { ServerReplication } from './lib/server.js';
 
 export { SetteeError, status };
 
@@ -338,7 +337,15 @@ export class Database extends Emitter {
 
   static async replicateOnServer(server, job, { fetch, ...given } = {}) {
     await init();
-    return new ServerReplication(await glue.ServerReplication.start(asText(server, 'Server'), options(job) ?? {}, options(given), fetch));
+    const raw = await glue.ServerReplication.start(asText(server, 'Server'), options(job) ?? {}, options(given), fetch);
+    return {
+      id: raw.id,
+      status: async () => JSON.parse(await raw.next()),
+      cancel: () => raw.cancel(),
+      async* [Symbol.asyncIterator]() {
+        for (let seen; (seen = await raw.next(seen)) !== undefined;) yield JSON.parse(seen);
+      },
+    };
   }
 
   async [Symbol.asyncDispose ?? Symbol.for('Symbol.asyncDispose')]() {

@@ -123,8 +123,12 @@ fn one_that_runs_is_left_to_run_and_one_that_is_over_starts_anew() {
         doc.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         doc.to_string()
     };
-    for state in [json!({}), json!({"_replication_state": "triggered"})] {
-        let server = script(&[CONFLICT, (200, &there(state))]);
+    let triggered = (403, r#"{"error":"forbidden","reason":"Only the replicator can edit it."}"#);
+    for (answer, state) in [
+        (CONFLICT, json!({})),
+        (triggered, json!({"_replication_state": "triggered", "_replication_id": "1"})),
+    ] {
+        let server = script(&[answer, (200, &there(state))]);
         start(&server, job()).unwrap();
         assert_eq!(server.asked(), ["PUT /_replicator/job", "GET /_replicator/job"]);
     }
@@ -173,7 +177,7 @@ fn its_states_are_told_as_they_change_until_it_is_over() {
 
 #[test]
 fn one_that_was_cancelled_has_no_more_states() {
-    let server = script(&[MADE, (200, RUNNING), MISSING, MISSING, MISSING, MISSING, (0, "")]);
+    let server = script(&[MADE, (200, RUNNING), MISSING, MISSING, MISSING, MISSING, (0, ""), (0, "")]);
     let job = start(&server, job()).unwrap();
     let seen = block_on(job.next(None)).unwrap();
     assert_eq!(block_on(job.next(seen.as_deref())).unwrap(), None);
@@ -187,6 +191,8 @@ fn a_server_without_a_scheduler_tells_its_state_in_the_document() {
     for (no_scheduler, own, expected) in [
         (MISSING, json!({}), json!(["initializing", null])),
         (MISSING, json!({"_replication_state": "triggered"}), json!(["running", null])),
+        // An answer without CORS headers is none to a browser.
+        ((0, ""), json!({"_replication_state": "triggered"}), json!(["running", null])),
         (
             refused,
             json!({"_replication_state": "completed", "_replication_stats": {"docs_read": 3}}),
@@ -226,7 +232,7 @@ fn it_is_cancelled_even_while_the_server_writes_its_document() {
 #[test]
 fn errors_hold_no_logins() {
     let reason = json!({"error": "forbidden", "reason": format!("no way to {LOGINS}, <http://u:s3cret@h>")});
-    let server = script(&[(403, &reason.to_string())]);
+    let server = script(&[(403, &reason.to_string()), MISSING]);
     let error = start(&server, job()).err().unwrap();
     assert_eq!((error.status(), error.name()), (403, "forbidden"));
     assert_eq!(error.reason(), "no way to https://b.example/y, <http://h>");

@@ -6,7 +6,7 @@
 
 use std::rc::Rc;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::{RemoteDatabase, RemoteOptions, Transport, http, url};
 use crate::{
@@ -33,7 +33,8 @@ impl ServerReplication {
     /// `job` is that document: `source` and `target` (each a URL, which may hold a login, or
     /// `{url, auth?, headers?}`), `continuous` and what else CouchDB knows. Without an `_id` it gets one made
     /// of all that but the logins, so the same request is the same document from every device. If it is there
-    /// it is left to run; one that is over starts anew, with the logins given now.
+    /// it is left to run; one that is over starts anew, with the logins given now. One that is tried again and
+    /// again for want of the right login has to be cancelled first.
     ///
     /// Errors: 400 `bad_request` if `server` is no address; 409 `conflict` if the `_id` stands for another
     /// replication; what the server says, without logins.
@@ -65,10 +66,14 @@ impl ServerReplication {
         let Err(error) = self.docs.http.json("PUT", &self.path, Some(text_of(job))).await else {
             return Ok(());
         };
-        if error.kind() != Kind::Conflict {
+        // pouchdb-server looks at who may write it before it looks at the revision.
+        if !matches!(error.kind(), Kind::Conflict | Kind::Forbidden) {
             return Err(error);
         }
-        let there: Map<String, Value> = http::parse(&self.docs.http.json("GET", &self.path, None).await?)?;
+        let there: Map<String, Value> = match self.docs.http.json("GET", &self.path, None).await {
+            Err(missing) if missing.kind() == Kind::NotFound => return Err(error),
+            there => http::parse(&there?)?,
+        };
         if description(&there, job) != description(job, job) {
             return Err(error);
         }
@@ -97,8 +102,8 @@ impl ServerReplication {
     pub async fn status(&self) -> Result<String> {
         let told =
             match self.scheduler.http.json("GET", &format!("/docs/_replicator{}", self.path), None).await {
-                // A server without a scheduler, or one that shows it to admins alone.
-                Err(error) if (400..500).contains(&error.status()) => {
+                // No scheduler (and then perhaps an answer that a browser does not show), or one for admins alone.
+                Err(error) if error.status() < 500 => {
                     self.docs.http.json("GET", &self.path, None).await.and_then(|text| status_of(&text))
                 }
                 told => told.and_then(|text| http::parse::<Value>(&text).map(|value| value.to_string())),
@@ -151,19 +156,17 @@ fn text_of(job: &Map<String, Value>) -> String {
 /// What a document says of those members that `job` has, its ends by their addresses alone: a server may
 /// show no logins.
 fn description(doc: &Map<String, Value>, job: &Map<String, Value>) -> Value {
-    let member = |name: &String| {
-        let value = doc.get(name).cloned().unwrap_or_default();
-        let value = match name.as_str() {
-            "source" | "target" => {
-                let address = value.get("url").unwrap_or(&value).as_str().unwrap_or_default();
-                let parsed = url::Location::parse(address).map(|location| location.url);
-                parsed.unwrap_or_else(|_| hide_logins(address)).into()
-            }
-            _ => value,
-        };
-        (name.clone(), value)
-    };
-    job.keys().filter(|name| !name.starts_with('_')).map(member).collect::<Map<_, _>>().into()
+    let mut members = Map::new();
+    for name in job.keys().filter(|name| !name.starts_with('_')) {
+        let mut value = doc.get(name).cloned().unwrap_or_default();
+        if name == "source" || name == "target" {
+            let address = value.get("url").unwrap_or(&value).as_str().unwrap_or_default();
+            let parsed = url::Location::parse(address).map(|location| location.url);
+            value = parsed.unwrap_or_else(|_| hide_logins(address)).into();
+        }
+        members.insert(name.clone(), value);
+    }
+    members.into()
 }
 
 /// The state that the document itself tells, as the scheduler would call it.
@@ -183,18 +186,15 @@ fn is_over(state: Option<&str>) -> bool {
 
 fn status_of(text: &str) -> Result<String> {
     let doc: Map<String, Value> = http::parse(text)?;
-    let member = |name: &str| doc.get(name).cloned().unwrap_or_default();
-    let info = match member("_replication_state_reason") {
-        Value::Null => member("_replication_stats"),
-        reason => json!({ "error": reason }),
-    };
-    Ok(json!({
-        "doc_id": member("_id"),
-        "state": state_in(&doc).unwrap_or("initializing"),
-        "info": info,
-        "last_updated": member("_replication_state_time"),
-    })
-    .to_string())
+    let member = |name: &str| doc.get(name).unwrap_or(&Value::Null);
+    let (reason, stats) = (member("_replication_state_reason"), member("_replication_stats"));
+    let info = if reason.is_null() { stats.to_string() } else { format!("{{\"error\":{reason}}}") };
+    let state = state_in(&doc).unwrap_or("initializing");
+    let (id, time) = (member("_id"), member("_replication_state_time"));
+    Ok(format!(
+        "{{\"doc_id\":{id},\"state\":{},\"info\":{info},\"last_updated\":{time}}}",
+        Value::from(state)
+    ))
 }
 
 /// A text without the names and passwords of the addresses in it.
