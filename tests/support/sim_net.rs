@@ -130,7 +130,7 @@ impl Wire {
     }
 
     pub fn failed(&self, error: &Error) {
-        if error.is_retryable() {
+        if error.is_retryable() || error.needs_login() {
             self.untold.set(self.untold.get() + 1);
         }
         self.faults.set(self.faults.get() + 1);

@@ -515,10 +515,17 @@ impl World {
                 }
             }
             Event::Paused(Some(error)) => {
-                if state.phase != Phase::Waiting || state.error.as_ref() != Some(error) {
+                let phase = match error.kind() {
+                    Kind::Network => Phase::Offline,
+                    Kind::Unauthorized => Phase::NeedsAuth,
+                    Kind::InsufficientStorage => Phase::Paused,
+                    _ => Phase::Waiting,
+                };
+                if state.phase != phase || state.error.as_ref() != Some(error) {
                     self.wrong(format!("job {job} failed with {error} and says {state:?}"));
                 }
-                if running.wire.untold.replace(0) == 0 {
+                // A disk that is full is no line's failure.
+                if running.wire.untold.replace(0) == 0 && error.kind() != Kind::InsufficientStorage {
                     self.wrong(format!("job {job} tells of a failure that nobody had: {error}"));
                 }
             }
