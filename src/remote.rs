@@ -151,6 +151,7 @@ impl RemoteDatabase {
                 auth: Auth::new(headers.clone(), credentials.clone()),
                 slots: slots.clone(),
                 is_visible: Rc::default(),
+                distrusts_cache: Cell::default(),
                 timeout_ms,
             };
             Origin::new(slots, platform.clone(), Some(Rc::new(DbUpdates { http, heartbeat_ms })))
@@ -168,6 +169,7 @@ impl RemoteDatabase {
                 auth: Auth::new(headers, credentials),
                 slots: channel.slots().clone(),
                 is_visible: channel.visibility(),
+                distrusts_cache: Cell::default(),
                 timeout_ms,
                 url,
             },
@@ -290,7 +292,8 @@ impl Peer for RemoteDatabase {
     ) -> Pending<'a, Vec<usize>> {
         let newest = ancestors.iter().filter(|rev| doc.path.contains(rev)).map(|rev| rev.generation).max();
         let newest = newest.unwrap_or(0);
-        let is_wanted = |index: &usize| doc.attachments[*index].revpos > newest;
+        // CouchDB keeps a revpos of 0 where whoever wrote it gave none.
+        let is_wanted = |index: &usize| newest == 0 || doc.attachments[*index].revpos > newest;
         let wanted = (0..doc.attachments.len()).filter(is_wanted).collect();
         async move { Ok(wanted) }.boxed_local()
     }

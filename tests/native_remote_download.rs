@@ -210,3 +210,29 @@ fn a_refusal_is_told_and_nothing_is_kept_of_it() {
     assert_eq!(story.attempt().unwrap_err(), error);
     assert_eq!(story.ranges(), [0, 0]);
 }
+
+/// A browser keeps what was cut short, and gives it again for as long as it is asked; so it is passed over.
+#[test]
+fn what_came_damaged_is_asked_for_past_the_caches() {
+    let photo = b"a photo, whole".to_vec();
+    let (doc, attachment) = doc(&photo);
+    let given = photo.clone();
+    let clock = Clock::new();
+    let server = FakeServer::new(&clock, move |request, _| {
+        // What lies in between remembers a damaged one of the same length.
+        let bytes = if request.is_fresh { given.clone() } else { vec![0; given.len()] };
+        Reply::steps(200, vec![Step::Send(bytes)])
+    });
+    let options = RemoteOptions::default();
+    let db =
+        RemoteDatabase::new(server.clone(), Rc::new(FakePlatform(clock.clone())), "http://x/db", options)
+            .unwrap();
+    let content = clock.run(db.attachment(&doc, &attachment)).unwrap();
+    assert_eq!(&*clock.run(content.bytes()).unwrap(), &photo[..]);
+    // It was right, so the caches have another chance.
+    let fresh =
+        |server: &FakeServer| server.requests.borrow().iter().map(|it| it.is_fresh).collect::<Vec<_>>();
+    assert_eq!(fresh(&server), [false, true]);
+    clock.run(db.attachment(&doc, &attachment)).unwrap();
+    assert_eq!(fresh(&server), [false, true, false, true]);
+}

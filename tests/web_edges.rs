@@ -18,7 +18,15 @@ use wasm_bindgen_test::{wasm_bindgen_test, wasm_bindgen_test_configure};
 wasm_bindgen_test_configure!(run_in_browser);
 
 fn request(method: &'static str, url: &str) -> Request {
-    Request { method, url: url.into(), headers: Vec::new(), body: Vec::new(), keep_external: false }
+    Request {
+        method,
+        url: url.into(),
+        headers: Vec::new(),
+        body: Vec::new(),
+        keep_external: false,
+        is_fresh: false,
+        waits: false,
+    }
 }
 
 /// A transport over a `fetch(url, init)` with this body; what it saw is put in `globalThis.seen`.

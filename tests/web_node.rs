@@ -43,6 +43,8 @@ async fn fetch_works() {
         headers: vec![("accept".into(), "*/*".into())],
         body: Vec::new(),
         keep_external: true,
+        is_fresh: false,
+        waits: false,
     };
     let transport = FetchTransport::new(None);
     let response = transport.send(request("data:text/plain,hello")).await.unwrap();

@@ -129,7 +129,8 @@ impl Database {
             out.push(",\"digest\":\"");
             out.push_display(attachment.digest);
             out.push("\"");
-            if members.attachments && attachment.revpos > members.stubs_up_to {
+            let is_known = members.stubs_up_to > 0 && attachment.revpos <= members.stubs_up_to;
+            if members.attachments && !is_known {
                 let content = self.inner.store.content(attachment.digest).await?;
                 let content = content.ok_or_else(content_gone)?;
                 out.push(",\"data\":");

@@ -34,6 +34,8 @@ pub struct Http {
     pub slots: Rc<Slots>,
     /// Whether the user looks at this database, so that it goes first.
     pub is_visible: Rc<Cell<bool>>,
+    /// A content came damaged. A browser's cache keeps what was cut short, and would give it for ever.
+    pub distrusts_cache: Cell<bool>,
     /// How long a server may say nothing at all.
     pub timeout_ms: u32,
 }
@@ -61,6 +63,7 @@ impl Http {
             headers,
             body,
             keep_external: false,
+            is_fresh: false,
             waits: false,
         }
     }
@@ -119,6 +122,7 @@ impl Http {
         let mut request = self.request("GET", path, None);
         request.headers = vec![("Accept".to_owned(), "*/*".to_owned())];
         request.keep_external = true;
+        request.is_fresh = self.distrusts_cache.get();
         request
     }
 

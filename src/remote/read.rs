@@ -170,7 +170,12 @@ impl RemoteDatabase {
             // There are no ranges of what is unpacked on the way.
             return self.http.download(&path, attachment.length).await;
         }
-        let content = self.download(&path, attachment.length).await?;
+        let distrusts = &self.http.distrusts_cache;
+        let content = self.download(&path, attachment.length).await;
+        if content.as_ref().is_err_and(|error| error.kind() == Kind::Network) {
+            distrusts.set(true);
+        }
+        let content = content?;
         let damaged = || {
             Error::new(
                 Kind::Network,
@@ -178,18 +183,22 @@ impl RemoteDatabase {
             )
         };
         if content.size_bytes() != attachment.length {
+            distrusts.set(true);
             return Err(damaged());
         }
         // A digest of another kind than CouchDB's is nobody's proof.
         let Ok(digest) = attachment.digest.parse::<Digest>() else { return Ok(content) };
         let first = content.digest().await?;
         if first == digest {
+            distrusts.set(false);
             return Ok(content);
         }
+        distrusts.set(true);
         // The same bytes twice are what the server has, and its digest is of another form of them: a
         // server may compress and not say so. Other bytes were damaged on the way.
         let again = self.download(&path, attachment.length).await?;
         let second = again.digest().await?;
+        distrusts.set(second != digest && second != first);
         if second == digest || second == first { Ok(again) } else { Err(damaged()) }
     }
 

@@ -17,6 +17,8 @@ pub struct Request {
     pub body: Vec<Content>,
     /// Leaves the response's body outside our memory ([`Content::External`]) where the platform can.
     pub keep_external: bool,
+    /// Straight from the server, past whatever caches lie in between: what they gave was damaged.
+    pub is_fresh: bool,
     /// It waits for something to happen, so that its answer may take for ever.
     pub waits: bool,
 }

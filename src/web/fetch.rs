@@ -18,7 +18,7 @@ use futures::FutureExt;
 use js_sys::{Array, Function, Promise, Reflect, Uint8Array};
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
-use web_sys::{AbortController, Blob, Headers, RequestCredentials, RequestInit};
+use web_sys::{AbortController, Blob, Headers, RequestCache, RequestCredentials, RequestInit};
 
 use super::{
     blob::{BlobContent, blob_of, bytes_of, content_to_part},
@@ -201,6 +201,9 @@ fn init_of(request: &Request) -> Result<RequestInit> {
     let has_login = request.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("authorization"));
 
     let init = RequestInit::new();
+    if request.is_fresh {
+        init.set_cache(RequestCache::Reload);
+    }
     init.set_method(request.method);
     init.set_headers(&headers);
     init.set_credentials(if has_login {

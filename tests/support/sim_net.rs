@@ -104,6 +104,8 @@ pub struct Wire {
     pub calls: RefCell<BTreeMap<&'static str, u64>>,
     /// Failures that may pass by themselves, since the replication last told of one.
     pub untold: Cell<u64>,
+    /// A checkpoint was refused: told or not, since a source may be public to read and no more.
+    pub may_tell: Cell<bool>,
     pub faults: Cell<u64>,
     login_ms: Cell<u64>,
     late: RefCell<BTreeSet<(String, String)>>,
@@ -119,6 +121,7 @@ impl Wire {
             node: node.clone(),
             calls: RefCell::default(),
             untold: Cell::new(0),
+            may_tell: Cell::new(false),
             faults: Cell::new(0),
             login_ms: Cell::new(0),
             late: RefCell::default(),
@@ -306,7 +309,11 @@ impl NetPeer {
             Err(Fault::Status(404)) => Error::remote(404, "not_found", "Database does not exist."),
             Err(Fault::Status(status)) => Error::remote(status, "sim", "sim"),
         };
-        self.0.failed(&error);
+        if call == "put_local_doc" && error.needs_login() {
+            self.0.may_tell.set(true);
+        } else {
+            self.0.failed(&error);
+        }
         Err(error)
     }
 

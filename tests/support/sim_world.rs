@@ -525,7 +525,8 @@ impl World {
                     self.wrong(format!("job {job} failed with {error} and says {state:?}"));
                 }
                 // A disk that is full is no line's failure.
-                if running.wire.untold.replace(0) == 0 && error.kind() != Kind::InsufficientStorage {
+                let was_told = running.wire.untold.replace(0) > 0 || running.wire.may_tell.take();
+                if !was_told && error.kind() != Kind::InsufficientStorage {
                     self.wrong(format!("job {job} tells of a failure that nobody had: {error}"));
                 }
             }
