@@ -1,0 +1,104 @@
+// Many tabs, one replicator: a leader runs a live replication for all, and is followed when it goes.
+import { after, before, test } from 'node:test';
+import assert from 'node:assert/strict';
+import { launchBrowser, startCouch, waitFor } from './lib/index.mjs';
+import { openTab, startSite } from './lib/tab.mjs';
+
+let site;
+let couch;
+let browser;
+
+before(async () => {
+  [site, couch, browser] = await Promise.all([startSite(), startCouch(), launchBrowser()]);
+});
+after(async () => {
+  await browser?.close();
+  await Promise.all([site?.stop(), couch?.close()]);
+});
+
+const START = async ({ name, url }) => {
+  globalThis.db = await Database.open(name);
+  globalThis.phases = [];
+  globalThis.changes = [];
+  globalThis.sync = db.sync(url, { live: true, retry: true });
+  sync.on('status', ({ phase }) => { if (phases.at(-1) !== phase) phases.push(phase); });
+  sync.on('change', ({ direction, change }) => changes.push([direction, ...change.docs.map(({ _id }) => _id)]));
+};
+
+async function follow(name, url) {
+  const page = await openTab(browser, site.origin);
+  await page.evaluate(START, { name, url });
+  return page;
+}
+const phase = (page) => page.evaluate(() => sync.status.phase);
+const live = (page) => waitFor(async () => await phase(page) === 'live', { what: 'the state live' });
+
+// Which pages ask the server for changes.
+async function asking(pages) {
+  const counts = await Promise.all(pages.map((page) => page.evaluate(() => performance.getEntriesByType('resource')
+    .filter(({ name }) => name.includes('/_local/') || name.includes('_changes')).length)));
+  return counts.map((count) => count > 0);
+}
+
+test('one of three tabs replicates, all know, and the next takes over', { timeout: 90_000 }, async () => {
+  const name = await couch.create('leader');
+  const pages = [];
+  for (let i = 0; i < 3; i += 1) {
+    pages.push(await follow('leader', couch.dbUrl(name)));
+    await live(pages[i]);
+  }
+  assert.deepEqual(await asking(pages), [true, false, false]);
+
+  await couch.must('PUT', `/${name}/from-there`, { n: 1 });
+  for (const page of pages) {
+    await waitFor(() => page.evaluate(() => changes.some(([direction, id]) => direction === 'pull' && id === 'from-there')), { what: 'the change in every tab' });
+    await waitFor(() => page.evaluate(() => sync.status.bytes.down > 0));
+  }
+  await pages[2].evaluate(() => db.put({ _id: 'from-a-follower' }));
+  await waitFor(async () => (await couch.request('GET', `/${name}/from-a-follower`)).status === 200, { what: 'a follower\'s document on the server' });
+  await waitFor(() => pages[2].evaluate(() => sync.isPushed('from-a-follower')), { what: 'isPushed() in a follower' });
+
+  // A call in a follower is as one in the leader.
+  await pages[1].evaluate(() => sync.pause());
+  for (const page of pages) await waitFor(async () => await phase(page) === 'paused', { what: 'the pause in every tab' });
+  await couch.must('PUT', `/${name}/while-paused`, { n: 2 });
+
+  // The leader goes; what was asked of it holds.
+  await pages[0].close();
+  await waitFor(async () => (await asking(pages.slice(1))).filter(Boolean).length <= 1);
+  await new Promise((resolve) => { setTimeout(resolve, 500); });
+  assert.equal(await phase(pages[1]), 'paused');
+  assert.equal(await pages[2].evaluate(() => db.get('while-paused').catch(({ status }) => status)), 404);
+  await pages[2].evaluate(() => sync.resume());
+  for (const page of pages.slice(1)) {
+    await live(page);
+    assert.equal((await page.evaluate(() => db.get('while-paused'))).n, 2);
+  }
+
+  // One that stops for itself stops nobody else, the leader or not.
+  const leading = (await asking(pages.slice(1)))[0] ? 1 : 2;
+  const result = await pages[leading].evaluate(async () => { sync.cancel(); return sync; });
+  assert.equal(result.pull.status, 'cancelled');
+  const last = pages[3 - leading];
+  await couch.must('PUT', `/${name}/at-last`, { n: 3 });
+  await waitFor(() => last.evaluate(() => db.get('at-last').then(() => true, () => false)), { what: 'the last tab leading' });
+  await live(last);
+  await Promise.all(pages.slice(1).map((page) => page.close()));
+});
+
+test('a leader whose tab crashes is followed at once', { timeout: 60_000 }, async () => {
+  const name = await couch.create('crash');
+  const first = await follow('crash', couch.dbUrl(name));
+  await live(first);
+  const second = await follow('crash', couch.dbUrl(name));
+  await live(second);
+  const session = await browser.context.newCDPSession(first);
+  const crashed = new Promise((resolve) => { first.once('crash', resolve); });
+  session.send('Page.crash').catch(() => {});
+  await crashed;
+  await couch.must('PUT', `/${name}/after`, { n: 1 });
+  await waitFor(() => second.evaluate(() => db.get('after').then(() => true, () => false)), { what: 'the change in the tab that is left' });
+  await first.close();
+  await second.close();
+  browser.errors.splice(0, Infinity, ...browser.errors.filter((error) => !error.includes('the page crashed')));
+});
