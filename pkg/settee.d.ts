@@ -430,6 +430,16 @@ export interface ReplicateOptions {
    * works. Over HTTP/1.1 a browser has six connections to a server, and a line that stays open holds one.
    */
   feed?: 'auto' | 'continuous' | 'longpoll';
+  /**
+   * How many connections all databases of that server share, on this page. Default 4: of a browser's six, two
+   * stay the page's. Databases that have none to wait on are asked in turn, or when the server tells that they moved.
+   */
+  connections?: number;
+  /**
+   * Whether tabs that ask for the same live replication share one, which one of them runs. Default true; `false`
+   * runs it in this tab whatever others do.
+   */
+  leader?: boolean;
   /** How long a server may say nothing before a request fails with `timeout`, in ms. Default 60,000. */
   connection_timeout?: number;
   /** Where checkpoints are kept. Default: on both sides. */
@@ -572,6 +582,8 @@ export interface Steering {
   resume(): void;
   /** A new login for the servers at its ends; it goes on with it. */
   login(value: Login): Promise<void>;
+  /** The user looks at this channel, or (`false`) no longer does: where many share few connections it goes first. */
+  prioritize(isVisible?: boolean): Promise<void>;
   /**
    * Whether nothing of a document is left to go over (for a sync: to be pushed): each change of it has been
    * dealt with, and none was denied. True of a document that the source does not have.

@@ -68,7 +68,8 @@ export async function replication(db: Database<Photo>): Promise<boolean> {
   status.on('status', ({ phase, replications }) => console.log(phase, replications[0]?.status.bytes));
   for await (const { phase, error } of sync) console.log(phase, error?.reason);
   sync.pause();
-  await sync.login();
+  await sync.login({ username: 'name', password: 'secret' });
+  await sync.prioritize();
   console.log(await sync.isPushed('a'), status.status.pending.down);
   sync.cancel();
   const once: ReplicationResult = await db.replicate.to('https://couch.example/photos', { checkpoint: 'source' });
