@@ -134,6 +134,22 @@ fn an_empty_target_is_not_asked_what_it_lacks() {
     assert_eq!(target.count("revs_diff"), 1);
 }
 
+/// What is written to it and pushed comes back with the source's feed; it has that already.
+#[test]
+fn a_target_that_was_empty_once_is_asked_when_it_is_live() {
+    let (a, b) = (filled(2), memory());
+    let (source, target) = (Shaky::new(&a, "a"), Shaky::new(&b, "b"));
+    let mut running = Running::start(&source, &target, json!({"live": true}));
+    running.turns(200);
+    assert_eq!((source.count("bulk_get"), target.count("revs_diff")), (1, 0));
+    for db in [&b, &a] {
+        put(db, json!({"_id": "written here and pushed"})).unwrap();
+    }
+    running.turns(200);
+    assert_eq!((source.count("bulk_get"), target.count("revs_diff")), (1, 1));
+    running.handle.cancel();
+}
+
 #[test]
 fn large_documents_are_asked_for_a_few_at_a_time() {
     let a = memory();

@@ -84,7 +84,7 @@ pub struct Feed<'a> {
     /// What is asked of the source.
     pub query: ChangesQuery,
     /// The target had nothing at the start, so it need not be asked what it lacks.
-    pub is_target_empty: bool,
+    pub is_target_empty: Cell<bool>,
     /// Which life of the source this is, if it says.
     pub instance: Option<String>,
     /// Set where the feed ends because the source is another database now.
@@ -109,11 +109,15 @@ impl<'a> Feed<'a> {
         let ahead = self.options.batches_limit.clamp(1, 16);
         let pages = stream::try_unfold((since, Step::Read), move |(since, step)| self.page(since, step));
         pages
-            .map(move |page| async move {
-                Ok(match page? {
-                    Some(page) => Item::Batch(self.batch(page).await?),
-                    None => Item::CaughtUp,
-                })
+            .map(move |page| {
+                // As it was when the page was read: what is read ahead may be the end already.
+                let is_target_empty = self.is_target_empty.get();
+                async move {
+                    Ok(match page? {
+                        Some(page) => Item::Batch(self.batch(page, is_target_empty).await?),
+                        None => Item::CaughtUp,
+                    })
+                }
             })
             .buffered(ahead)
     }
@@ -156,6 +160,8 @@ impl<'a> Feed<'a> {
                     step = Step::Read;
                 }
                 Step::Announce => {
+                    // From now on it may have what comes: what is written there comes back from the source.
+                    self.is_target_empty.set(false);
                     let next = if self.options.live { Step::Wait } else { Step::End };
                     return Ok(Some((None, (since, next))));
                 }
@@ -208,13 +214,13 @@ impl<'a> Feed<'a> {
     }
 
     /// Asks the target what it lacks of a page, and the source for that.
-    async fn batch(&self, page: ChangesPage) -> Result<Batch> {
+    async fn batch(&self, page: ChangesPage, is_target_empty: bool) -> Result<Batch> {
         let leaves = self.leaves(&page);
         let count = |revs: usize| revs as u64;
         let checked = leaves.iter().map(|(_, revs)| count(revs.len())).sum();
         let missing: Vec<MissingRevs> = if leaves.is_empty() {
             Vec::new()
-        } else if self.is_target_empty {
+        } else if is_target_empty {
             let all = |(id, revs)| MissingRevs { id, revs, possible_ancestors: Vec::new() };
             leaves.into_iter().map(all).collect()
         } else {

@@ -267,7 +267,7 @@ impl Replication {
             options: &job.options,
             job,
             query: job.options.query(),
-            is_target_empty,
+            is_target_empty: Cell::new(is_target_empty),
             instance: instances[0].clone(),
             is_lost: Cell::new(false),
             is_first_stored: Cell::new(false),
