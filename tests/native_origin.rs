@@ -240,11 +240,23 @@ fn many_channels_are_asked_in_turn_where_nobody_tells_which_moved() {
     assert!(scene.server.most_under_way.get() <= CONNECTIONS);
     let delays = scene.delays([0, 49, 17, 17, 3]);
     assert!(delays.iter().all(|&ms| ms < 5_000.0), "{delays:?}");
-    // What the user looks at is asked more often.
-    scene.channels[20].set_visible(true);
+    // What the user looks at has a line of its own, as far as there are any.
+    for at in 20..25 {
+        scene.channels[at].set_visible(true);
+    }
     scene.run(10_000.0);
-    let delays = scene.delays([20, 20, 20]);
+    let delays = scene.delays(20..25);
     assert!(delays.iter().all(|&ms| ms < 2_000.0), "{delays:?}");
+    assert!(delays[..CONNECTIONS - 1].iter().all(|&ms| ms <= 100.0), "{delays:?}");
+}
+
+#[test]
+fn a_few_more_than_there_are_connections_cost_little() {
+    let mut scene = scene(6, false);
+    scene.run(30_000.0);
+    scene.server.asked.set(0);
+    scene.run(60_000.0);
+    assert!(scene.server.asked.get() < 100, "{} requests in an idle minute", scene.server.asked.get());
 }
 
 #[test]

@@ -2,8 +2,8 @@
 //!
 //! Few channels each have a waiting request of their own. More than there are connections for would keep
 //! everything else waiting, so then one request stands for all, if the server tells this user which of its
-//! databases moved ([`Moves`]); otherwise the channels are asked in turn, the visible and the busy ones
-//! more often.
+//! databases moved ([`Moves`]); otherwise the visible ones wait as far as there are connections, and the rest
+//! are asked in turn, the busy ones more often.
 
 use std::{
     cell::{Cell, RefCell},
@@ -25,8 +25,11 @@ use crate::{error::Pending, platform::Platform};
 /// and a half seconds, eleven questions a second in all, however many they are.
 const TURN_MS: f64 = 90.0;
 
-/// No channel is asked more often than this.
-const SHORTEST_TURN_MS: f64 = 1_000.0;
+/// However few they are: a change arrives within five seconds.
+const SHORTEST_TURN_MS: f64 = 4_500.0;
+
+/// A channel that is visible, or had changes lately, is asked so many times as often.
+const FAVOUR: f64 = 3.0;
 
 /// How long a channel counts as busy after a change.
 const BUSY_MS: f64 = 20_000.0;
@@ -114,6 +117,8 @@ pub struct Channel {
     is_live: Cell<bool>,
     /// It may have changed since it was asked.
     is_due: Cell<bool>,
+    /// It was last told to wait by itself, and holds a connection for that.
+    has_line: Cell<bool>,
     asked_ms: Cell<f64>,
     moved_ms: Cell<f64>,
     bell: RefCell<Option<oneshot::Sender<()>>>,
@@ -141,6 +146,7 @@ impl Origin {
             is_visible: Rc::default(),
             is_live: Cell::new(false),
             is_due: Cell::new(true),
+            has_line: Cell::new(false),
             asked_ms: Cell::new(f64::MIN),
             moved_ms: Cell::new(f64::MIN),
             bell: RefCell::default(),
@@ -242,7 +248,12 @@ impl Channel {
         let until_ms = origin.platform.now_ms() + f64::from(wait_ms);
         loop {
             let others = origin.live();
-            if others.len() <= origin.slots.lines() {
+            let lines = origin.slots.lines();
+            let is_seen = self.is_visible.get() && !origin.is_told.get();
+            self.has_line.set(false);
+            let taken = others.iter().filter(|channel| channel.has_line.get()).count();
+            if others.len() <= lines || (is_seen && taken < lines) {
+                self.has_line.set(true);
                 return Look::Wait;
             }
             let now_ms = origin.platform.now_ms();
@@ -271,7 +282,7 @@ impl Channel {
     fn turn_ms(&self, channels: usize, now_ms: f64) -> f64 {
         let turn = (TURN_MS * channels as f64).max(SHORTEST_TURN_MS);
         let is_busy = now_ms - self.moved_ms.get() < BUSY_MS;
-        if self.is_visible.get() || is_busy { (turn / 3.0).max(SHORTEST_TURN_MS) } else { turn }
+        if self.is_visible.get() || is_busy { turn / FAVOUR } else { turn }
     }
 }
 
