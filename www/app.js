@@ -6,10 +6,11 @@
 //   .tile-open                   the button in it that opens the photo
 //   .tile-caption                its caption
 //   #sync-state                  the sentence about the server; data-state holds one of
-//                                off connecting busy idle offline refused failed
+//                                off connecting busy idle offline waiting sign-in paused full refused failed
 //   #count                       how many photos there are, in words
 //   #viewer, #viewer-original, #viewer-caption, #caption-field, #viewer-delete, #viewer-close
-//   #settings, #server-address, #server-name, #server-password, #connect, #disconnect
+//   #settings, #server-address, #server-name, #server-password, #connect, #pause, #disconnect, #settings-close
+//   #sign-in, #sign-in-name, #sign-in-password, #sign-in-go, #sign-in-problem, #sign-in-close
 //   .toast                       a message; its button is the action (Undo)
 //   body[data-page]              opening, ready or failed
 // In the page's address: ?db=<database name>  ?server=<URL of a CouchDB database>
@@ -42,10 +43,10 @@ function fail(heading, text) {
 async function start() {
   let parts;
   try {
-    const [{ Store }, { Sync }, { Grid }, { Viewer }, { Importer }, { Settings }] = await Promise.all(
-      ['./store.js', './sync.js', './grid.js', './viewer.js', './import.js', './settings.js'].map((path) => import(path)),
+    const [{ Store }, { Sync }, { Grid }, { Viewer }, { Importer }, { Settings }, { SignIn }] = await Promise.all(
+      ['./store.js', './sync.js', './grid.js', './viewer.js', './import.js', './settings.js', './sign-in.js'].map((path) => import(path)),
     );
-    parts = { Store, Sync, Grid, Viewer, Importer, Settings };
+    parts = { Store, Sync, Grid, Viewer, Importer, Settings, SignIn };
   } catch (error) {
     console.error(error);
     fail('The page did not load completely', PART);
@@ -63,13 +64,14 @@ async function start() {
   document.body.dataset.page = 'ready';
 }
 
-function run(store, { Sync, Grid, Viewer, Importer, Settings }) {
+function run(store, { Sync, Grid, Viewer, Importer, Settings, SignIn }) {
   const sync = new Sync(store);
   const memory = new Memory(database);
   const grid = new Grid($('grid'), store);
   const viewer = new Viewer(store);
   const importer = new Importer(store);
   const settings = new Settings(sync, memory);
+  const signIn = new SignIn(sync, memory);
 
   const remove = async (id) => {
     const putBack = await store.remove(id);
@@ -89,7 +91,7 @@ function run(store, { Sync, Grid, Viewer, Importer, Settings }) {
   viewer.addEventListener('closed', (event) => grid.focus(event.detail));
 
   importing(importer, store);
-  syncing(sync, memory, settings, store);
+  syncing({ sync, memory, settings, signIn, store });
   show();
 }
 
@@ -140,17 +142,27 @@ function importing(importer, store) {
   });
 }
 
-function syncing(sync, memory, settings, store) {
+// States worth a word to who cannot see them. Numbers that change within one are not.
+const SPOKEN = ['idle', 'offline', 'waiting', 'sign-in', 'paused', 'full', 'refused', 'failed'];
+
+function syncing({ sync, memory, settings, signIn, store }) {
+  let settled;
+  const speak = () => {
+    const spoken = $('sync-spoken');
+    if (!SPOKEN.includes(sync.state) || spoken.dataset.state === sync.state) return;
+    spoken.dataset.state = sync.state;
+    spoken.textContent = sync.text;
+  };
   const show = () => {
     $('sync-state').textContent = sync.text;
     $('sync-state').dataset.state = $('sync-button').dataset.state = sync.state;
-    document.body.classList.toggle('fetching', ['connecting', 'busy'].includes(sync.state));
-    if (['idle', 'offline', 'refused', 'failed'].includes(sync.state) && $('sync-spoken').textContent !== sync.text) {
-      $('sync-spoken').textContent = sync.text; // read out only once things have settled
-    }
+    if (sync.state === 'off') delete $('sync-spoken').dataset.state; // what comes next is news
+    clearTimeout(settled);
+    settled = setTimeout(speak, 1000);
   };
   sync.addEventListener('change', show);
-  $('sync-button').addEventListener('click', () => settings.open());
+  $('sync-button').addEventListener('click', () => (sync.state === 'sign-in' ? signIn : settings).open());
+  signIn.addEventListener('server', () => settings.open());
   show();
 
   const asked = query.get('server');

@@ -3,10 +3,12 @@
 
 const place = document.getElementById('toasts');
 
+const spoken = document.getElementById('sync-spoken');
+
 /** An open modal dialog makes the rest of the page inert, so messages move into it. */
 export function settle() {
   const home = [...document.querySelectorAll('dialog[open]')].at(-1) ?? document.body;
-  if (place.parentElement !== home) home.append(place);
+  if (place.parentElement !== home) home.append(spoken, place);
 }
 
 /**

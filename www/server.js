@@ -13,6 +13,14 @@ export function shown(url) {
 
 export const hostOf = (url) => new URL(url).host;
 
+/** The same address for another name and password. */
+export function withLogin(url, name, password) {
+  const other = new URL(url);
+  other.username = encodeURIComponent(name);
+  other.password = encodeURIComponent(password);
+  return other.href;
+}
+
 /**
  * @param {string} text an address, with or without scheme
  * @param {{name?: string, password?: string, before?: string}} [who] `before` is the address used so

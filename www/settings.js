@@ -37,6 +37,7 @@ export class Settings {
       sync.disconnect();
       $('server-name').value = $('server-password').value = '';
     });
+    $('pause').addEventListener('click', () => (sync.state === 'paused' ? sync.resume() : sync.pause()));
     $('settings-close').addEventListener('click', () => this.#dialog.close());
     this.#dialog.addEventListener('click', (event) => {
       if (event.target === this.#dialog) this.#dialog.close(); // the backdrop
@@ -81,9 +82,13 @@ export class Settings {
   }
 
   #show() {
-    $('settings-state').textContent = this.#sync.text;
-    $('settings-state').dataset.state = this.#sync.state;
-    $('disconnect').hidden = this.#sync.state === 'off';
-    $('connect').textContent = this.#sync.state === 'off' ? 'Connect' : 'Connect again';
+    const { state, text, more } = this.#sync;
+    $('settings-state').textContent = text;
+    $('settings-state').dataset.state = state;
+    $('settings-more').textContent = more;
+    $('disconnect').hidden = state === 'off';
+    $('pause').hidden = ['off', 'failed'].includes(state);
+    $('pause').textContent = state === 'paused' ? 'Go on' : 'Pause';
+    $('connect').textContent = state === 'off' ? 'Connect' : 'Connect again';
   }
 }

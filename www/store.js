@@ -22,8 +22,7 @@ export function timeOf(doc) {
 const byTime = (a, b) => timeOf(b) - timeOf(a) || (a._id < b._id ? 1 : -1);
 
 /**
- * Emits `change` whenever the list of photos or one of them is no longer the same,
- * and `wrote` with {id, kind} for what was written in this page.
+ * Emits `change` whenever the list of photos or one of them is no longer the same.
  */
 export class Store extends EventTarget {
   #db;
@@ -73,10 +72,6 @@ export class Store extends EventTarget {
     this.#sorted = null;
   }
 
-  #wrote(id, kind) {
-    this.dispatchEvent(new CustomEvent('wrote', { detail: { id, kind } }));
-  }
-
   get photos() {
     return (this.#sorted ??= [...this.#photos.values()].sort(byTime));
   }
@@ -92,7 +87,6 @@ export class Store extends EventTarget {
 
   async add(doc) {
     await this.#db.put(doc);
-    this.#wrote(doc._id, 'photo');
     this.#contents.set(keyOf(doc._id.slice(-8), doc._attachments.original.data.size), doc._id);
   }
 
@@ -114,7 +108,6 @@ export class Store extends EventTarget {
       if (doc.caption === caption) return;
       try {
         await this.#db.put({ ...doc, caption });
-        this.#wrote(id, 'change');
         return;
       } catch (error) {
         if (error.name !== 'conflict' || last) throw error;
@@ -124,7 +117,7 @@ export class Store extends EventTarget {
 
   /**
    * Deletes a photo.
-   * @returns {Promise<() => Promise<void>>} a function that puts it back
+   * @returns {Promise<() => Promise<unknown>>} a function that puts it back
    */
   async remove(id) {
     const doc = await this.#db.get(id);
@@ -134,11 +127,7 @@ export class Store extends EventTarget {
       kept[name] = { content_type, data: await this.#db.getAttachment(id, name) };
     }
     await this.#db.remove(doc);
-    this.#wrote(id, 'change');
-    return async () => {
-      await this.#db.put({ ...rest, _attachments: kept });
-      this.#wrote(id, 'change');
-    };
+    return () => this.#db.put({ ...rest, _attachments: kept });
   }
 
   /** Live, two-way replication with the database at a URL; see sync.js. */

@@ -16,6 +16,14 @@ export const day = (iso) => {
   return date.toLocaleString(undefined, { dateStyle: 'long', timeStyle: 'short' });
 };
 
+/** "12:40", with the day where that is not today */
+export function clock(ms) {
+  const at = new Date(ms);
+  const time = { hour: '2-digit', minute: '2-digit' };
+  return at.toDateString() === new Date().toDateString() ? at.toLocaleTimeString(undefined, time)
+    : at.toLocaleString(undefined, { ...time, day: 'numeric', month: 'short' });
+}
+
 const FULL = 'This device has no room left. Free some space, then try again.';
 const BLOCKED = 'This browser does not let the page keep anything. It may be a private window, or storage is switched off for this site.';
 

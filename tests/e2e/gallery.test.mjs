@@ -3,6 +3,7 @@
 import { after, before, test } from 'node:test';
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
+import http from 'node:http';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -10,6 +11,8 @@ import { TARGET } from '../../tools/lib/paths.mjs';
 import { launchBrowser, startCouch, startStatic, waitFor } from './lib/index.mjs';
 import { QUARTERS, photos, sideways, small } from './lib/photos.mjs';
 import { startRecorder } from './lib/recorder.mjs';
+
+const DEVICES = { desktop: { width: 1280, height: 800 }, phone: { width: 390, height: 844 } };
 
 const SCREENSHOTS = path.join(TARGET, 'screenshots');
 const PROMISE_MS = 1000; // the issue's goal; measured and told
@@ -26,6 +29,11 @@ before(async () => {
 after(() => site?.stop());
 
 const state = (page) => page.locator('#sync-state').getAttribute('data-state');
+const words = (page) => page.locator('#sync-state').textContent();
+// Until the sentence about the server is one of these.
+const says = (page, pattern, timeout = 30_000) => waitFor(async () => pattern.test(await words(page)), { what: String(pattern), timeout })
+  .catch(async (error) => { throw new Error(`${error.message}; it says “${await words(page)}”`); });
+const TIME = String.raw`\d\d:\d\d( [AP]M)?`; // as this browser's language writes it
 const ids = (page) => page.locator('.tile').evaluateAll((tiles) => tiles.map((tile) => tile.dataset.id));
 const add = (page, paths) => page.locator('#file-input').setInputFiles(paths);
 const tile = (page, id) => page.locator(`.tile[data-id="${id}"]`);
@@ -106,7 +114,7 @@ test('the gallery works with no server at all', { timeout: 90_000 }, async () =>
     run = await launchBrowser({ userDataDir });
     let page = await openGallery(run);
     assert.equal(await state(page), 'off');
-    assert.equal(await page.locator('#sync-state').textContent(), 'Photos stay on this device');
+    assert.equal(await words(page), 'Photos stay on this device');
     await page.waitForTimeout(600); // it fades in
     await page.screenshot({ path: path.join(SCREENSHOTS, 'gallery-empty.png') });
     await add(page, [files[0], sideways(), files[1]]);
@@ -190,11 +198,9 @@ test('two browsers stay in step, across a restart without the server', { timeout
       await work(sub);
       broken = false;
     });
-    const idle = (page, who) => waitFor(async () => await state(page) === 'idle', { what: `${who} being up to date`, ...bound })
-      .catch(async (error) => { throw new Error(`${error.message}; it says “${await page.locator('#sync-state').textContent()}”`); });
     const inStep = async () => {
-      await idle(one, 'one');
-      await idle(two, 'two');
+      await says(one, /^Up to date$/, BOUND_MS);
+      await says(two, /^Up to date$/, BOUND_MS);
       assert.deepEqual(await ids(two), await ids(one));
     };
 
@@ -280,7 +286,7 @@ test('two browsers stay in step, across a restart without the server', { timeout
       assert.deepEqual(await ids(two), before);
       await pictured(two);
       await waitFor(async () => await state(two) === 'offline', { what: 'the restarted page noticing', timeout: 30_000 });
-      assert.match(await two.locator('#sync-state').textContent(), /^Offline/);
+      assert.match(await words(two), new RegExp(`^Offline since ${TIME}, will retry$`));
     });
 
     await step('photos added without the server arrive when it is back', async (sub) => {
@@ -288,6 +294,7 @@ test('two browsers stay in step, across a restart without the server', { timeout
       await count(two, 8);
       await add(one, [small('offline-one.jpg', '2026:11:11 11:11:11')]);
       await count(one, 8);
+      for (const page of [one, two]) await says(page, new RegExp(`^1 photo to send – offline since ${TIME}$`));
       const began = Date.now();
       await couch.start();
       const started = Date.now();
@@ -303,7 +310,7 @@ test('two browsers stay in step, across a restart without the server', { timeout
 
     await step('it looks as it should on phones and desktops, by day and by night', async () => {
       await two.waitForFunction(() => !document.querySelector('.toast'), undefined, { timeout: 20_000 }).catch(() => {}); // only for the pictures' sake
-      for (const [device, viewport] of Object.entries({ desktop: { width: 1280, height: 800 }, phone: { width: 390, height: 844 } })) {
+      for (const [device, viewport] of Object.entries(DEVICES)) {
         for (const colorScheme of ['light', 'dark']) {
           await two.setViewportSize(viewport);
           await two.emulateMedia({ colorScheme });
@@ -327,5 +334,198 @@ test('two browsers stay in step, across a restart without the server', { timeout
     for (const profile of profiles) rmSync(profile, { recursive: true, force: true, maxRetries: 10 });
     await couch.close();
     await proxy?.close();
+  }
+});
+
+// Stands before the server, lets in who has this login, and can be told to answer otherwise: `answer(status, reason)`
+// for all requests, until `answer()`.
+async function startDoorman(couch, login) {
+  const target = new URL(couch.url);
+  const sockets = new Set();
+  let planned = null;
+  let port = 0;
+  let server = null;
+  const self = {
+    login,
+    get origin() { return `http://127.0.0.1:${port}`; },
+    answer(...plan) {
+      planned = plan.length ? plan : null;
+      for (const socket of sockets) socket.destroy(); // who waits for changes asks again
+    },
+    async start() {
+      server = http.createServer((req, res) => {
+        const cors = {
+          'access-control-allow-origin': req.headers.origin ?? '*', 'access-control-allow-credentials': 'true',
+          'access-control-allow-methods': 'GET, PUT, POST, HEAD, DELETE', 'access-control-max-age': '600',
+          'access-control-allow-headers': req.headers['access-control-request-headers'] ?? '*', 'access-control-expose-headers': 'retry-after',
+        };
+        if (req.method === 'OPTIONS') return res.writeHead(204, cors).end();
+        const isKnown = req.headers.authorization === `Basic ${Buffer.from(self.login).toString('base64')}`;
+        const [status, error, reason] = planned ?? (isKnown ? [] : [401, 'unauthorized', 'Name or password is incorrect.']);
+        if (status) {
+          req.resume();
+          res.writeHead(status, { ...cors, 'content-type': 'application/json', ...status === 503 && { 'retry-after': '500' } });
+          return res.end(JSON.stringify({ error, reason }));
+        }
+        const { origin, authorization, ...headers } = req.headers;
+        if (couch.auth) headers.authorization = `Basic ${Buffer.from(`${couch.auth.username}:${couch.auth.password}`).toString('base64')}`;
+        const onward = http.request({ host: target.hostname, port: target.port || 80, method: req.method, path: req.url, headers: { ...headers, host: target.host } }, (answer) => {
+          const kept = Object.entries(answer.headers).filter(([name]) => !name.startsWith('access-control-'));
+          res.writeHead(answer.statusCode, { ...Object.fromEntries(kept), ...cors });
+          answer.on('error', () => res.destroy());
+          answer.pipe(res);
+        });
+        onward.on('error', () => res.destroy());
+        res.on('close', () => onward.destroy());
+        return req.pipe(onward);
+      });
+      server.on('connection', (socket) => {
+        sockets.add(socket);
+        socket.on('close', () => sockets.delete(socket));
+      });
+      await new Promise((resolve, reject) => { server.once('error', reject); server.listen(port, '127.0.0.1', resolve); });
+      ({ port } = server.address());
+    },
+    async stop() {
+      if (!server?.listening) return;
+      const closed = new Promise((resolve) => { server.close(resolve); });
+      for (const socket of sockets) socket.destroy();
+      await closed;
+    },
+  };
+  await self.start();
+  return self;
+}
+
+test('it says in words how things stand, and asks to sign in again without losing anything', { timeout: 170_000 }, async (t) => {
+  const couch = await startCouch();
+  const name = await couch.create('words');
+  const door = await startDoorman(couch, 'ada:first');
+  const onServer = async () => (await couch.must('GET', `/${name}/_all_docs`)).rows.filter((row) => row.id.startsWith('photo:')).length;
+  let run;
+  try {
+    run = await launchBrowser();
+    const page = await openGallery(run, `&server=${encodeURIComponent(door.origin.replace('//', '//ada:first@'))}/${name}`);
+    await page.evaluate(() => {
+      globalThis.spoken = [];
+      new MutationObserver(() => spoken.push(document.getElementById('sync-spoken').textContent)).observe(document.getElementById('sync-spoken'), { childList: true });
+    });
+    let broken = false;
+    const step = (title, work) => t.test(title, async (sub) => {
+      if (broken) return sub.skip('an earlier step failed');
+      broken = true;
+      await work(sub);
+      broken = false;
+    });
+    // The bar and an open dialog, on each device, by day and by night; nothing sticks out.
+    const look = async (what) => {
+      for (const [device, viewport] of Object.entries(DEVICES)) {
+        await page.setViewportSize(viewport);
+        for (const colorScheme of ['light', 'dark']) {
+          await page.emulateMedia({ colorScheme });
+          await page.waitForTimeout(300);
+          await page.screenshot({ path: path.join(SCREENSHOTS, `words-${what}-${device}-${colorScheme}.png`) });
+        }
+        assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), `${what}, ${device}: nothing sticks out at the side`);
+      }
+      await page.setViewportSize(DEVICES.desktop);
+    };
+
+    await step('up to date', async () => {
+      await add(page, files.slice(0, 2));
+      await waitFor(async () => await onServer() === 2, { what: 'two photos on the server', timeout: 30_000 });
+      await says(page, /^Up to date$/);
+      await pictured(page);
+      await look('idle');
+    });
+
+    await step('without the server it counts what is to be sent, also after a reload', async () => {
+      await door.stop();
+      await says(page, new RegExp(`^Offline since ${TIME}, will retry$`));
+      await waitFor(() => page.evaluate(() => spoken.some((text) => text.startsWith('Offline since'))), { what: 'that being read out', ...bound });
+      const before = await page.evaluate(() => spoken.length);
+      await add(page, [files[2]]);
+      await says(page, new RegExp(`^1 photo to send – offline since ${TIME}$`));
+      await add(page, [files[3]]);
+      await says(page, new RegExp(`^2 photos to send – offline since ${TIME}$`));
+      await page.waitForTimeout(1500); // a change is read out after a second of calm; this one is not
+      assert.deepEqual(await page.evaluate((from) => spoken.slice(from), before), []);
+      await look('offline');
+      await page.reload();
+      await page.waitForSelector('body[data-page=ready]');
+      await says(page, new RegExp(`^2 photos to send – offline since ${TIME}$`));
+      await page.locator('#sync-button').click();
+      await look('offline-settings');
+      await page.locator('#settings-close').click();
+    });
+
+    await step('another password: it asks to sign in, and goes on', async () => {
+      door.login = 'ada:second';
+      await door.start();
+      await says(page, /^2 photos to send – please sign in again$/, 75_000);
+      await look('sign-in');
+      await add(page, [files[4]]);
+      await says(page, /^3 photos to send – please sign in again$/);
+      await page.locator('#sync-button').click();
+      assert.equal(await page.locator('#sign-in-name').inputValue(), 'ada');
+      await page.locator('#sign-in-password').fill('a guess');
+      await page.locator('#sign-in-password').press('Enter');
+      await waitFor(async () => await page.locator('#sign-in-problem').textContent() === 'The server did not let you in: Name or password is incorrect.', { what: 'being told', ...bound });
+      await look('sign-in-again');
+      await page.locator('#sign-in-password').fill('second');
+      await page.locator('#sign-in-go').click();
+      await page.locator('#sign-in').waitFor({ state: 'hidden', ...bound });
+      await says(page, /^Up to date$/);
+      await count(page, 5);
+      assert.equal(await onServer(), 5);
+      await page.reload();
+      await page.waitForSelector('body[data-page=ready]');
+      await says(page, /^Up to date$/); // the new password is remembered
+    });
+
+    await step('paused and gone on', async () => {
+      await page.locator('#sync-button').click();
+      await page.locator('#pause').click();
+      await says(page, /^Paused$/);
+      await look('paused-settings');
+      await page.locator('#settings-close').click();
+      await add(page, [files[5]]);
+      await says(page, /^1 photo to send – paused$/);
+      assert.equal(await onServer(), 5);
+      await page.locator('#sync-button').click();
+      assert.equal(await page.locator('#pause').textContent(), 'Go on');
+      await page.locator('#pause').click();
+      await says(page, /^Up to date$/);
+      assert.equal(await onServer(), 6);
+      await page.locator('#settings-close').click();
+    });
+
+    await step('a busy server, and when it is tried again', async () => {
+      door.answer(503, 'service_unavailable', 'Come back later.');
+      await says(page, new RegExp(`^The server is busy, next try at ${TIME}$`));
+      await add(page, [files[6]]);
+      await says(page, new RegExp(`^1 photo to send – the server is busy, next try at ${TIME}$`));
+      await look('waiting');
+    });
+
+    await step('stopped for a reason that waiting does not mend', async () => {
+      door.answer(403, 'forbidden', 'You are not allowed to access this db.');
+      await page.locator('#sync-button').click();
+      await page.locator('#connect').click();
+      await says(page, /^Stopped: You are not allowed to access this db$/);
+      await look('stopped-settings');
+      await page.locator('#settings-close').click();
+      await look('stopped');
+      door.answer();
+      await page.locator('#sync-button').click();
+      await page.locator('#connect').click();
+      await says(page, /^Up to date$/);
+      assert.equal(await onServer(), 7);
+    });
+    assert.deepEqual(run.errors, []);
+  } finally {
+    await run?.close();
+    await door.stop();
+    await couch.close();
   }
 });
