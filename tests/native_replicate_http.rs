@@ -498,6 +498,17 @@ fn a_large_attachment_travels_as_it_is() {
     );
 }
 
+/// `..` is a directory to every URL parser, but a document's id to CouchDB.
+#[test]
+fn a_document_without_an_address_goes_inline_however_large() {
+    let script = Script::new(&[(201, "[]")]);
+    let mut large = doc("..", "{}");
+    large.attachments = vec![attachment("big", 70_000)];
+    assert_eq!(block_on(remote(&script).write_replicated(vec![large])).unwrap(), [Ok(())]);
+    assert_eq!(script.asked(), ["POST /db/_bulk_docs"]);
+    assert!(script.body(0).len() > 93_000);
+}
+
 #[test]
 fn a_server_that_takes_no_multipart_gets_base64_from_then_on() {
     let script = Script::new(&[(415, ""), (201, "[]"), (201, "[]")]);

@@ -206,6 +206,10 @@ impl Refused {
 }
 
 fn goes_alone(doc: &ReplicatedDoc) -> bool {
+    // What has no address of its own goes with others, as base64.
+    if doc_path(&doc.id).is_err() {
+        return false;
+    }
     let sizes =
         doc.attachments.iter().filter_map(|attachment| attachment.content.as_ref()).map(Content::size_bytes);
     let (mut total, mut largest) = (0, 0);
