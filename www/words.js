@@ -19,9 +19,8 @@ export const day = (iso) => {
 /** "12:40", with the day where that is not today */
 export function clock(ms) {
   const at = new Date(ms);
-  const time = { hour: '2-digit', minute: '2-digit' };
-  return at.toDateString() === new Date().toDateString() ? at.toLocaleTimeString(undefined, time)
-    : at.toLocaleString(undefined, { ...time, day: 'numeric', month: 'short' });
+  const isToday = at.toDateString() === new Date().toDateString();
+  return at.toLocaleString(undefined, { dateStyle: isToday ? undefined : 'medium', timeStyle: 'short' });
 }
 
 const FULL = 'This device has no room left. Free some space, then try again.';

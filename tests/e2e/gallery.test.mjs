@@ -2,7 +2,7 @@
 // other's page by itself, and is still there after a restart with the server gone.
 import { after, before, test } from 'node:test';
 import assert from 'node:assert/strict';
-import { createHash } from 'node:crypto';
+import { createHash, randomBytes } from 'node:crypto';
 import http from 'node:http';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -33,7 +33,7 @@ const words = (page) => page.locator('#sync-state').textContent();
 // Until the sentence about the server is one of these.
 const says = (page, pattern, timeout = 30_000) => waitFor(async () => pattern.test(await words(page)), { what: String(pattern), timeout })
   .catch(async (error) => { throw new Error(`${error.message}; it says “${await words(page)}”`); });
-const TIME = String.raw`\d\d:\d\d( [AP]M)?`; // as this browser's language writes it
+const TIME = String.raw`\d?\d:\d\d(\s[AP]M)?`; // as this browser's language writes it
 const ids = (page) => page.locator('.tile').evaluateAll((tiles) => tiles.map((tile) => tile.dataset.id));
 const add = (page, paths) => page.locator('#file-input').setInputFiles(paths);
 const tile = (page, id) => page.locator(`.tile[data-id="${id}"]`);
@@ -337,19 +337,19 @@ test('two browsers stay in step, across a restart without the server', { timeout
   }
 });
 
-// Stands before the server, lets in who has this login, and can be told to answer otherwise: `answer(status, reason)`
-// for all requests, until `answer()`.
+// Stands before the server, lets in who has this login, and can be told to answer otherwise: `answer(plan)`, where
+// `plan(request)` gives `[status, error, reason]`, `[status, body]`, or `[]` for no answer at all; `answer()` ends that.
 async function startDoorman(couch, login) {
   const target = new URL(couch.url);
   const sockets = new Set();
-  let planned = null;
+  let planned;
   let port = 0;
   let server = null;
   const self = {
     login,
     get origin() { return `http://127.0.0.1:${port}`; },
-    answer(...plan) {
-      planned = plan.length ? plan : null;
+    answer(plan) {
+      planned = plan;
       for (const socket of sockets) socket.destroy(); // who waits for changes asks again
     },
     async start() {
@@ -361,11 +361,13 @@ async function startDoorman(couch, login) {
         };
         if (req.method === 'OPTIONS') return res.writeHead(204, cors).end();
         const isKnown = req.headers.authorization === `Basic ${Buffer.from(self.login).toString('base64')}`;
-        const [status, error, reason] = planned ?? (isKnown ? [] : [401, 'unauthorized', 'Name or password is incorrect.']);
-        if (status) {
+        const plan = planned?.(req) ?? (isKnown ? null : [401, 'unauthorized', 'Name or password is incorrect.']);
+        if (plan) {
+          const [status, error, reason] = plan;
           req.resume();
+          if (!status) return null;
           res.writeHead(status, { ...cors, 'content-type': 'application/json', ...status === 503 && { 'retry-after': '500' } });
-          return res.end(JSON.stringify({ error, reason }));
+          return res.end(JSON.stringify(reason ? { error, reason } : error));
         }
         const { origin, authorization, ...headers } = req.headers;
         if (couch.auth) headers.authorization = `Basic ${Buffer.from(`${couch.auth.username}:${couch.auth.password}`).toString('base64')}`;
@@ -500,8 +502,43 @@ test('it says in words how things stand, and asks to sign in again without losin
       await page.locator('#settings-close').click();
     });
 
+    await step('photos on their way, and a server without room for them', async () => {
+      const isWrite = ({ method, url }) => url.includes('_bulk_docs') || (method === 'PUT' && url.includes('photo'));
+      door.answer((request) => (isWrite(request) ? [] : null));
+      await says(page, /^Up to date$/);
+      await add(page, [sideways(), small('on-its-way.jpg', '2026:11:11 11:11:11')]);
+      await says(page, /^Sending [12] photos?…$/);
+      await look('busy');
+      door.answer((request) => (isWrite(request) ? [507, 'insufficient_storage', 'No room.'] : null));
+      await says(page, /^2 photos to send – the server is full$/);
+      door.answer();
+      await page.locator('#sync-button').click();
+      await page.locator('#connect').click();
+      await says(page, /^Up to date$/);
+      assert.equal(await onServer(), 8);
+      await page.locator('#settings-close').click();
+    });
+
+    await step('a photo that the server does not want', async () => {
+      const isWrite = ({ url }) => url.includes('_bulk_docs');
+      door.answer((request) => (isWrite(request) ? [] : null)); // until its id is known
+      const before = await ids(page);
+      await add(page, [small('unwanted.jpg', '2026:11:12 11:11:11')]);
+      await count(page, before.length + 1);
+      const id = (await ids(page)).find((one) => !before.includes(one));
+      door.answer((request) => (isWrite(request) ? [201, [{ id, error: 'forbidden', reason: 'No more photos, please.' }]] : null));
+      await says(page, /^1 photo was refused: No more photos, please$/);
+      await look('refused');
+      door.answer();
+      await page.locator('#sync-button').click();
+      await page.locator('#connect').click();
+      await says(page, /^Up to date$/);
+      assert.equal(await onServer(), 9);
+      await page.locator('#settings-close').click();
+    });
+
     await step('a busy server, and when it is tried again', async () => {
-      door.answer(503, 'service_unavailable', 'Come back later.');
+      door.answer(() => [503, 'service_unavailable', 'Come back later.']);
       await says(page, new RegExp(`^The server is busy, next try at ${TIME}$`));
       await add(page, [files[6]]);
       await says(page, new RegExp(`^1 photo to send – the server is busy, next try at ${TIME}$`));
@@ -509,7 +546,7 @@ test('it says in words how things stand, and asks to sign in again without losin
     });
 
     await step('stopped for a reason that waiting does not mend', async () => {
-      door.answer(403, 'forbidden', 'You are not allowed to access this db.');
+      door.answer(() => [403, 'forbidden', 'You are not allowed to access this db.']);
       await page.locator('#sync-button').click();
       await page.locator('#connect').click();
       await says(page, /^Stopped: You are not allowed to access this db$/);
@@ -520,12 +557,46 @@ test('it says in words how things stand, and asks to sign in again without losin
       await page.locator('#sync-button').click();
       await page.locator('#connect').click();
       await says(page, /^Up to date$/);
-      assert.equal(await onServer(), 7);
+      assert.equal(await onServer(), 10);
     });
     assert.deepEqual(run.errors, []);
   } finally {
     await run?.close();
     await door.stop();
     await couch.close();
+  }
+});
+
+test('a device without room says so, and keeps what it has', { timeout: 90_000 }, async () => {
+  const couch = await startCouch();
+  const proxy = couch.isCouchDB ? await startRecorder(couch) : null;
+  const name = await couch.create('room');
+  let run;
+  try {
+    run = await launchBrowser();
+    const session = await run.context.newCDPSession(run.page);
+    await session.send('Storage.overrideQuotaForOrigin', { origin: site.origin, quotaSize: 8_000_000 });
+    const page = await openGallery(run, `&server=${encodeURIComponent(proxy ? proxy.dbUrl(name) : couch.dbUrl(name))}`);
+    await add(page, [files[0]]);
+    await count(page, 1);
+    const [own] = await ids(page);
+    await says(page, /^Up to date$/);
+    for (let n = 1; n <= 4; n += 1) {
+      const data = Buffer.concat([readFileSync(files[n]), randomBytes(3_000_000)]).toString('base64'); // a JPEG may have more after its end
+      await couch.must('PUT', `/${name}/${encodeURIComponent(`photo:2026-01-0${n}T00:00:00:0000000${n}`)}`, {
+        type: 'photo', name: `${n}.jpg`, caption: '', taken: `2026-01-0${n}T00:00:00`, width: 300, height: 200, _attachments: { original: { content_type: 'image/jpeg', data } },
+      });
+    }
+    await says(page, /^This device is full: free some space$/);
+    assert.equal(await state(page), 'full');
+    await page.locator('#sync-button').click();
+    assert.match(await page.locator('#settings-more').textContent(), /^New photos come once there is room\./);
+    await page.screenshot({ path: path.join(SCREENSHOTS, 'words-full-settings-desktop-light.png') });
+    assert.equal((await stored(page, own, 'original')).sha256, sha256(readFileSync(files[0])), 'it is there, byte for byte');
+    assert.deepEqual(run.errors, []);
+  } finally {
+    await run?.close();
+    await couch.close();
+    await proxy?.close();
   }
 });
