@@ -6,11 +6,11 @@ import assert from 'node:assert/strict';
 import path from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { PKG } from '../../tools/lib/paths.mjs';
-import { launchBrowser, sleep, startCouch, waitFor } from './lib/index.mjs';
+import { launchBrowser, startCouch, waitFor } from './lib/index.mjs';
 import { hashOf, seeded, startFaultProxy } from './lib/proxy.mjs';
 import { censusOf, editDocs, leavesOf, local } from './lib/sides.mjs';
 import { openTab, startSite } from './lib/tab.mjs';
-import { complaints, listen } from './lib/telling.mjs';
+import { areLive, complaints, listen } from './lib/telling.mjs';
 import { lost, worldOf } from './lib/world.mjs';
 
 const SEEDS = process.env.FAULT_SEEDS?.split(',').map(Number);
@@ -98,21 +98,22 @@ const at = (fault, nth, kinds = KINDS) => kinds.map((kind) => ({ kind, nth, faul
 const heard = (told, judged) => assert.deepEqual(complaints(told, judged), [], `${JSON.stringify(told, null, 1).slice(0, 3000)}\n${proxy.said()}`);
 
 // Live both ways while both sides work, with `plan()` in force, until both hold the same.
-async function liveStory(story, plan, judged) {
+async function liveStory(story, plan, judged, rounds = 2) {
   plan();
   const task = story.db.sync(story.url, { ...RETRY, live: true });
   const told = listen({ push: task.push, pull: task.pull });
   const failed = task.then(() => null, (error) => error);
   try {
-    for (let round = 0; round < 2; round += 1) {
+    for (let round = 0; round < rounds; round += 1) {
       await work(story);
       await Promise.race([
         waitFor(() => sameLeaves(story), { timeout: 60_000, interval: 100, what: `round ${round}: both sides the same` }),
         failed.then((error) => { throw error ?? new Error('it ended'); }),
       ]);
     }
+    await waitFor(() => areLive(task.push, task.pull), { interval: 20, what: 'both ways saying that they are live' });
   } catch (error) {
-    error.message += `\n${proxy.said().split('\n').slice(-60).join('\n')}`;
+    error.message += `\n${JSON.stringify(task.status)}\n${proxy.said().split('\n').slice(-60).join('\n')}`;
     throw error;
   } finally {
     task.cancel();
@@ -131,7 +132,7 @@ const PASSING = [
   ['an answer cut after 30 bytes', { type: 'cut-answer', bytes: 30 }, true, true],
   ['an answer cut after 9,999 bytes', { type: 'cut-answer', bytes: 9_999 }, true, true],
   ['a delay', { type: 'delay', ms: 150 }, false],
-  ...[429, 500, 502, 503, 504].map((status) => [`status ${status}`, { type: 'status', status, headers: status === 429 ? { 'retry-after': '1' } : {} }, true]),
+  ...[429, 500, 502, 503, 504].map((status) => [`status ${status}`, { type: 'status', status, headers: status === 429 ? { 'retry-after': '0' } : {} }, true]),
   ['status 502 with a web page', { type: 'status', status: 502, headers: { 'content-type': 'text/html' }, body: '<h1>Bad gateway</h1>' }, true],
   ['status 500 after the work was done', { type: 'late-status', status: 500 }, true, true],
   ['a web page instead of JSON', { type: 'html' }, true],
@@ -159,7 +160,7 @@ for (const [title, fault, isBroken, maybeDone] of PASSING) {
     }
     assert.ok(proxy.faults.length >= 9, proxy.said());
     assert.ok(await sameLeaves(story), 'the same leaves');
-    await liveStory(story, () => proxy.plan(at(fault, [1, 3], [...KINDS, 'wait'])), { broken: isBroken });
+    await liveStory(story, () => proxy.plan(at(fault, [1, 3], [...KINDS, 'wait'])), { broken: isBroken }, 1);
     await judge(story);
   });
 }
@@ -179,7 +180,7 @@ for (const status of [400, 401, 403, 404, 405, 409, 412, 413, 415]) {
         const task = db.replicate[way](url, RETRY);
         const heardNow = listen({ [way]: task });
         error = await task.then(() => null, (failed) => failed);
-        heard(heardNow, { ended: { [way]: error ? 'error' : 'complete' } });
+        heard(heardNow, { needsLogin: status === 401, ended: { [way]: error ? 'error' : 'complete' } });
         if (error) {
           assert.equal(error.status, status, `${error}\n${proxy.said()}`);
           assert.equal(error.result.ok, false);
@@ -211,9 +212,21 @@ test('another instance_start_time with each answer', { timeout: 60_000 }, async 
   await judge(story);
 });
 
+test('a server that says when it wants to be asked again', { timeout: 20_000 }, async (t) => {
+  const { db, url } = await beginHere(t, 12);
+  proxy.plan([{ kind: 'changes', nth: 1, fault: { type: 'status', status: 503, headers: { 'retry-after': '1' } } }]);
+  const task = db.replicate.from(url, { ...RETRY, doc_ids: ['same:00'] });
+  const told = listen({ pull: task });
+  let [asked, promised] = [0, 0];
+  task.on('paused', () => { [asked, promised] = [Date.now(), task.status.retryAt]; });
+  await task;
+  heard(told, { broken: true, ended: { pull: 'complete' } });
+  assert.ok(promised - asked > 900 && promised - asked < 1_300, `${promised - asked} ms`);
+});
+
 const seedsOf = (fixed) => SEEDS ?? fixed;
 
-for (const seed of seedsOf([1, 2, 3, 4, 5, 6])) {
+for (const seed of seedsOf([1, 2, 3, 4])) {
   test(`storm: seed ${seed}`, { timeout: 240_000 }, async (t) => {
     const story = await beginHere(t, seed);
     const { db, url } = story;
@@ -242,8 +255,10 @@ test('the server is stopped and started, again and again', { timeout: 90_000 }, 
     await waitFor(() => proxy.requests.length >= seen + after, { what: `${after} requests`, timeout: 3_000 }).catch(() => {});
     await working;
     await couch.stop();
+    // Who has nothing to send does not ask, and need not know.
+    story.world.here.push(...await story.edit([{ _id: `while it is down:${after}` }]));
     try {
-      await waitFor(() => [task.push, task.pull].every(({ state }) => state === 'stopped'), { what: 'both ways saying that they stopped' });
+      await waitFor(() => [task.push, task.pull].every(({ status }) => status.phase === 'offline'), { what: 'both ways saying that they are offline' });
     } finally {
       await couch.start();
     }
@@ -257,22 +272,25 @@ test('the server is stopped and started, again and again', { timeout: 90_000 }, 
 
 // Nobody is told anything by a line on which nothing comes any more.
 for (const kind of ['wait', 'changes', 'bulk-get', 'bulk-docs', 'attachment']) {
-  const todo = kind !== 'wait' && 'only the waiting line has a deadline: anything else that is never answered is waited for forever';
-  test(`silence: a request (${kind}) that is never answered`, { timeout: 60_000, todo }, async (t) => {
+  test(`silence: a request (${kind}) that is never answered`, { timeout: 60_000 }, async (t) => {
     const story = await beginHere(t, kind);
+    // A body adds to the deadline what a slow line takes for it, so what goes over then is to be small.
+    await story.db.sync(story.url, RETRY);
     proxy.plan([{ kind, nth: 1, fault: { type: 'silence' } }]);
-    const task = story.db.sync(story.url, { ...RETRY, live: true, timeout: 500 });
+    const task = story.db.sync(story.url, { ...RETRY, live: true, timeout: 500, connection_timeout: 500 });
+    const told = listen({ push: task.push, pull: task.pull });
     t.after(() => task.cancel());
     await work(story);
-    await waitFor(() => sameLeaves(story), { timeout: todo ? 4_000 : 30_000, interval: 100, what: 'both sides the same' });
+    await waitFor(() => sameLeaves(story), { timeout: 30_000, interval: 100, what: 'both sides the same' });
+    await waitFor(() => areLive(task.push, task.pull), { interval: 20, what: 'both ways saying that they are live' });
     assert.equal(proxy.faults.length, 1);
+    heard(told, { broken: kind === 'wait' ? undefined : true, mayRepeat: true });
   });
 }
 
 // The documents that a server refused once, for a reason that has passed since.
 for (const [kind, status] of [['document', 401], ['document', 403], ['bulk-docs', 413], ['document', 409]]) {
-  const todo = kind !== 'bulk-docs' && 'a denied document is left behind by the checkpoint and never tried again';
-  test(`a document that was denied (${kind}, ${status}) goes over later`, { timeout: 60_000, todo }, async (t) => {
+  test(`a document that was denied (${kind}, ${status}) goes over later`, { timeout: 60_000 }, async (t) => {
     const story = await beginHere(t, status);
     proxy.plan([{ kind, nth: 1, fault: { type: 'status', status } }]);
     await story.db.sync(story.url, RETRY).catch((error) => assert.equal(error.status, status));
@@ -283,7 +301,7 @@ for (const [kind, status] of [['document', 401], ['document', 403], ['bulk-docs'
 }
 
 // CouchDB's own form of an attachment that came with `new_edits: false` and no revpos.
-test('attachments whose revpos is 0', { timeout: 20_000, todo: 'such an attachment is read as a stub although its bytes were asked for' }, async (t) => {
+test('attachments whose revpos is 0', { timeout: 20_000 }, async (t) => {
   const name = await couch.create('revpos');
   const _attachments = { f: { content_type: 'text/plain', revpos: 0, data: Buffer.from('hi').toString('base64') } };
   const source = await Database.open(`${name}-source`);
@@ -298,37 +316,47 @@ test('attachments whose revpos is 0', { timeout: 20_000, todo: 'such an attachme
 });
 
 for (const [way, seed] of ['to', 'from'].flatMap((one) => seedsOf([31, 32]).map((seed) => [one, seed]))) {
-  const todo = way === 'from' && 'a 401 for an attachment denies its document instead of ending the session';
-  test(`a login that expires in the middle: ${way}, seed ${seed}`, { timeout: 90_000, todo }, async (t) => {
+  test(`a login that expires in the middle: ${way}, seed ${seed}`, { timeout: 60_000 }, async (t) => {
     const { world: { lacks }, db, url } = await beginHere(t, seed);
     const random = seeded(seed);
-    const stored = [];
-    let [left, isExpired, written, expiries] = [0, false, 0, 0];
+    let [left, isExpired, expiries] = [0, false, 0];
+    const renew = () => { [left, isExpired] = [1 + Math.floor(random() * 14) + 3 * expiries, false]; };
     const expires = ({ kind }) => {
       if (kind !== 'info') left -= 1;
       isExpired ||= left < 0;
       return isExpired;
     };
     proxy.plan([{ when: expires, fault: { type: 'status', status: 401 } }]);
-    for (let error = 'none yet'; error;) {
-      [left, isExpired] = [1 + Math.floor(random() * 14) + 3 * expiries, false];
-      const task = db.replicate[way](url, { ...RETRY, batch_size: 20, checkpoint_interval_ms: 0 });
-      const told = listen({ [way]: task });
-      error = await task.then(() => null, (failed) => failed);
-      if (error) assert.deepEqual([error.status, error.name, task.state], [401, 'unauthorized', 'stopped'], proxy.said());
-      heard(told, { needsLogin: true, ended: { [way]: error ? 'error' : 'complete' } });
-      const result = error ? error.result : await task;
-      assert.equal(result.doc_write_failures, 0, `${JSON.stringify(result.errors)}\n${proxy.said()}`);
-      stored.push(...told.flatMap(({ docs = [] }) => docs));
-      written += result.docs_written;
-      if (error) expiries += 1;
-      assert.ok(expiries < 30, proxy.said());
-    }
-    assert.ok(expiries > 0, 'it never expired');
+    renew();
+    // So long a pause that nothing but somebody who logs in ends it.
+    const task = db.replicate[way](url, { retry: true, back_off_function: () => 600_000, batch_size: 20, checkpoint_interval_ms: 0 });
+    const told = listen({ [way]: task });
+    task.on('paused', () => {
+      expiries += 1;
+      if (expiries > 60) task.cancel();
+      renew();
+      if (couch.auth) task.login(couch.auth);
+      else task.resume();
+    });
+    const result = await task;
+    heard(told, { needsLogin: true, broken: true, ended: { [way]: 'complete' } });
+    assert.ok(told.some(({ type, phase }) => type === 'paused' && phase === 'needs-auth'), proxy.said());
+    const stored = told.flatMap(({ docs = [] }) => docs);
     const lacking = way === 'to' ? lacks.there : lacks.here;
-    assert.deepEqual([written, new Set(stored).size], [lacking, lacking], 'all of it, each once');
+    assert.deepEqual([result.status, result.doc_write_failures, result.docs_written, new Set(stored).size], ['complete', 0, lacking, lacking], 'all of it, each once');
+    t.diagnostic(`it expired ${expiries} times`);
   });
 }
+
+test('a login that is refused, without retry', { timeout: 20_000 }, async (t) => {
+  const { db, url } = await beginHere(t, 33);
+  proxy.plan([{ kind: 'attachment', fault: { type: 'status', status: 401 } }]);
+  const task = db.replicate.from(url);
+  const told = listen({ from: task });
+  await assert.rejects(task, { status: 401, name: 'unauthorized' });
+  heard(told, { ended: { from: 'error' } });
+  assert.equal(told.filter(({ type }) => type === 'denied').length, 0);
+});
 
 // In a browser: IndexedDB, fetch and preflights, and what only a browser can do.
 let site;
@@ -370,10 +398,13 @@ const startSync = ({ tab, url }, options, back = 5) => tab.page.evaluate(([where
   globalThis.told = telling.listen({ push: task.push, pull: task.pull });
 }, [url, options, back]);
 const toldIn = ({ tab }) => tab.page.evaluate(() => told);
-const endSync = ({ tab }) => tab.page.evaluate(async () => {
-  task.cancel();
-  await task;
-});
+const endSync = async ({ tab }) => {
+  await waitFor(() => tab.page.evaluate(() => telling.areLive(task.push, task.pull)), { what: 'both ways saying that they are live' });
+  await tab.page.evaluate(async () => {
+    task.cancel();
+    await task;
+  });
+};
 const bothTheSame = (story, what = 'both sides the same') => waitFor(() => sameLeaves(story), { timeout: 60_000, interval: 100, what })
   .catch((error) => { throw Object.assign(error, { message: `${error.message}\n${proxy.said().split('\n').slice(-60).join('\n')}` }); });
 
@@ -398,24 +429,23 @@ test('in a browser: every fault that passes, once each', { timeout: 120_000 }, a
 
 // The browser keeps an answer with an ETag, and asks the server no more than whether it is still true.
 for (const kind of ['changes', 'attachment']) {
-  const todo = kind === 'attachment' && 'the damaged answer is taken from the browser\'s cache again and again (304)';
-  test(`in a browser: an answer (${kind}) that is damaged and kept by the browser`, { timeout: 30_000, todo }, async (t) => {
+  test(`in a browser: an answer (${kind}) that is damaged and kept by the browser`, { timeout: 30_000 }, async (t) => {
     const story = await beginInPage(kind);
     t.after(() => story.tab.page.close());
     proxy.plan([{ kind, nth: 1, fault: { type: 'truncate', cached: true } }]);
     await startSync(story, { retry: true, live: true }, 100);
-    await waitFor(() => sameLeaves(story), { timeout: 5_000, what: 'both sides the same' });
+    await bothTheSame(story);
     await endSync(story);
     heard(await toldIn(story), { broken: true, mayRepeat: true });
   });
 }
 
-for (const seed of seedsOf([41, 42])) {
+for (const seed of seedsOf([41])) {
   test(`in a browser: storm, seed ${seed}`, { timeout: 240_000 }, async (t) => {
     const story = await beginInPage(seed);
     proxy.storm({ seed, rate: 0.4, limit: 100 });
     await startSync(story, { retry: true, live: true });
-    for (let round = 0; round < 3; round += 1) {
+    for (let round = 0; round < 2; round += 1) {
       await work(story);
       await bothTheSame(story, `FAULT_SEEDS=${seed}, round ${round}: both sides the same`);
     }
@@ -430,7 +460,7 @@ for (const seed of seedsOf([41, 42])) {
 test('in a browser: offline and online again', { timeout: 60_000 }, async () => {
   const story = await beginInPage('offline');
   const { context } = browser;
-  const isTold = () => story.tab.page.evaluate(() => [task.push, task.pull].every(({ state }) => state === 'stopped'));
+  const isTold = () => story.tab.page.evaluate(() => [task.push, task.pull].every(({ status }) => status.phase === 'offline'));
   // So long a pause that only being woken can end it in time.
   await startSync(story, { retry: true, live: true }, 600_000);
   for (const after of [6, 1, 1]) {
@@ -439,7 +469,7 @@ test('in a browser: offline and online again', { timeout: 60_000 }, async () => 
     await context.setOffline(true);
     try {
       await work(story);
-      await waitFor(isTold, { what: 'both ways saying that they stopped' });
+      await waitFor(isTold, { what: 'both ways saying that they are offline' });
     } finally {
       await context.setOffline(false);
     }
@@ -457,7 +487,7 @@ test('in a browser: offline and online again', { timeout: 60_000 }, async () => 
 
 // Kills whoever replicates at the n-th request of some kind; the seed says which. Every third time it is not the tab but the
 // whole browser, as in a power cut.
-for (const seed of seedsOf([51, 52])) {
+for (const seed of seedsOf([51])) {
   test(`in a browser: killed again and again in the middle, seed ${seed}`, { timeout: 150_000 }, async (t) => {
     const random = seeded(hashOf(`kill ${seed}`));
     let own = await launchBrowser();
@@ -465,7 +495,7 @@ for (const seed of seedsOf([51, 52])) {
     t.after(() => own.close());
     const story = await beginInPage(seed, own);
     const kills = [];
-    for (let kill = 0; kill < 9; kill += 1) {
+    for (let kill = 0; kill < 6; kill += 1) {
       const kind = ['bulk-docs', 'document', 'attachment', 'bulk-get', 'record', 'diff'][Math.floor(random() * 6)];
       const nth = 1 + Math.floor(random() * 3);
       const delay = Math.floor(random() * 30);
