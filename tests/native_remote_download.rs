@@ -236,3 +236,19 @@ fn what_came_damaged_is_asked_for_past_the_caches() {
     clock.run(db.attachment(&doc, &attachment)).unwrap();
     assert_eq!(fresh(&server), [false, true, false, true]);
 }
+
+/// Somebody in between answers with a page of his own and no error; the rest comes from the server. The second
+/// time the same happens, and that is no proof of anything.
+#[test]
+fn a_web_page_is_not_taken_for_the_beginning_of_a_film() {
+    let page = |_: &Request| Reply::steps(200, vec![send("<html>Please log in</html>")]);
+    let damaged = Story::new(move |request, number| match number {
+        0 | 2 => page(request),
+        _ => couch(request, SIZE),
+    });
+    assert_eq!(damaged.attempt().unwrap_err().kind(), Kind::Network);
+    assert!(damaged.succeed() == film());
+    let once =
+        Story::new(move |request, number| if number == 0 { page(request) } else { couch(request, SIZE) });
+    assert!(once.succeed() == film());
+}
