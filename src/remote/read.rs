@@ -166,12 +166,12 @@ impl RemoteDatabase {
     ) -> Result<Content> {
         let path =
             format!("{}?rev={}", attachment_path(&doc.id, &attachment.name)?, encode(&doc.rev().to_string()));
-        if attachment.is_encoded {
-            // There are no ranges of what is unpacked on the way.
-            return self.http.download(&path, attachment.length).await;
-        }
         let distrusts = &self.http.distrusts_cache;
-        let content = self.download(&path, attachment.length).await;
+        // There are no ranges of what is unpacked on the way.
+        let content = match attachment.is_encoded {
+            true => self.http.download(&path, attachment.length).await,
+            false => self.download(&path, attachment.length).await,
+        };
         if content.as_ref().is_err_and(|error| error.kind() == Kind::Network) {
             distrusts.set(true);
         }
@@ -186,8 +186,9 @@ impl RemoteDatabase {
             distrusts.set(true);
             return Err(damaged());
         }
-        // A digest of another kind than CouchDB's is nobody's proof.
-        let Ok(digest) = attachment.digest.parse::<Digest>() else { return Ok(content) };
+        // That of compressed bytes proves nothing here, nor one of another kind than CouchDB's.
+        let digest = attachment.digest.parse::<Digest>().ok().filter(|_| !attachment.is_encoded);
+        let Some(digest) = digest else { return Ok(content) };
         let first = content.digest().await?;
         if first == digest {
             distrusts.set(false);
