@@ -161,6 +161,9 @@ pub trait Peer {
         wait_ms: Option<u32>,
     ) -> Pending<'a, ChangesPage>;
 
+    /// Nobody waits for its changes for now: lets go of what was held open for that.
+    fn rest(&self) {}
+
     /// What the peer lacks; documents it lacks nothing of are left out.
     fn revs_diff(&self, leaves: Vec<(String, Vec<Rev>)>) -> Pending<'_, Vec<MissingRevs>>;
 

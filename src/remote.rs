@@ -267,6 +267,11 @@ impl Peer for RemoteDatabase {
         .boxed_local()
     }
 
+    fn rest(&self) {
+        self.listening.hang_up();
+        self.channel.rest();
+    }
+
     fn revs_diff(&self, leaves: Vec<(String, Vec<Rev>)>) -> Pending<'_, Vec<MissingRevs>> {
         self.read_revs_diff(leaves).boxed_local()
     }

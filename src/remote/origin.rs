@@ -161,6 +161,15 @@ impl Origin {
         channels.iter().filter_map(Weak::upgrade).filter(|channel| channel.is_live.get()).collect()
     }
 
+    /// Ends the feed of moves where nobody is left to listen for.
+    fn settle(&self) {
+        if self.live().is_empty() {
+            let telling = self.telling.take();
+            self.is_told.set(false);
+            drop(telling);
+        }
+    }
+
     /// Resolves never, but keeps the feed of moves going, if there is one, as long as somebody polls it.
     fn telling(self: &Rc<Self>) -> LocalBoxFuture<'static, ()> {
         let Some(moves) = self.moves.clone() else { return pending().boxed_local() };
@@ -226,6 +235,14 @@ impl Channel {
         &self.origin.slots
     }
 
+    /// Nobody waits for it any more, or for now: it is no channel to care for.
+    pub fn rest(&self) {
+        self.is_live.set(false);
+        self.has_line.set(false);
+        self.is_due.set(true);
+        self.origin.settle();
+    }
+
     /// It had changes when it was asked, so that more may follow soon.
     pub fn had_changes(&self) {
         self.moved_ms.set(self.origin.platform.now_ms());
@@ -288,11 +305,6 @@ impl Channel {
 
 impl Drop for Channel {
     fn drop(&mut self) {
-        // Nobody is left to listen for.
-        if self.origin.live().is_empty() {
-            let telling = self.origin.telling.take();
-            self.origin.is_told.set(false);
-            drop(telling);
-        }
+        self.origin.settle();
     }
 }

@@ -119,6 +119,7 @@ impl Replication {
                 Either::Right((outcome, _)) => Some(outcome),
             }
         };
+        self.job.source.rest();
         let (phase, status) = match &outcome {
             None => (Phase::Stopped, Status::Cancelled),
             Some(Ok(())) => (Phase::Stopped, Status::Complete),
@@ -148,6 +149,7 @@ impl Replication {
             };
             self.job.update(|state| (state.error, state.retry_at_ms) = (None, None));
             if is_held {
+                self.job.source.rest();
                 self.job.enter(Phase::Paused);
                 let resumed = self.job.resumed().boxed_local();
                 self.told.set(Told::Failed);
@@ -186,6 +188,7 @@ impl Replication {
     /// The pause after a failure.
     async fn wait(&self, phase: Phase, error: Error, pauses: &mut Pauses) {
         let job = &*self.job;
+        job.source.rest();
         let mut pause_ms = pauses.next_ms(&*job.platform);
         let asked_ms = error.retry_after_ms().map(|ms| Pauses::after_ms(&*job.platform, ms));
         pause_ms = pause_ms.max(asked_ms.unwrap_or(0));
