@@ -25,6 +25,7 @@ export function share(name, begin, tell) {
   const own = crypto.randomUUID();
   let calls = 0;
   let led; // [handle, ...peers], where we lead
+  let mood; // the last `paused` or `active` that was told, for who comes later
   let status = {
     phase: 'connecting', since: Date.now(), pending: null, docsRead: 0, docsWritten: 0, docWriteFailures: 0, bytes: 0, error: null, retryAt: null,
   };
@@ -49,8 +50,8 @@ export function share(name, begin, tell) {
   const post = (message) => channel.postMessage(message);
 
   channel.onmessage = ({ data }) => {
-    const { type, call, answer, greets, leads } = data;
-    if (type && !led) heard(type, unpacked(data));
+    const { type, to, call, answer, greets, leads } = data;
+    if (type && !led && (!to || to === own)) heard(type, unpacked(data));
     if (leads) for (const { call: again } of waiting.values()) post({ call: again });
     if (answer) {
       const pending = waiting.get(answer.id);
@@ -65,14 +66,16 @@ export function share(name, begin, tell) {
           .then((outcome) => post({ answer: { id: call.id, ...outcome } }));
       }
     }
-    if (greets && led) post(packed('status', status));
+    if (greets && led) for (const message of [packed('status', status), mood]) if (message) post({ ...message, to: greets });
   };
 
   const lead = async () => {
     let handle;
     const started = await begin((type, detail) => queueMicrotask(() => { // its own call has to end first
       const now = type === 'status' ? handle.status() : detail;
-      post(packed(type, now));
+      const message = packed(type, now);
+      if (type === 'paused' || type === 'active') mood = message;
+      post(message);
       heard(type, now);
     }));
     [handle] = started;
@@ -94,7 +97,7 @@ export function share(name, begin, tell) {
     for (const { resolve } of waiting.values()) resolve();
   });
   done.catch(() => {});
-  post({ greets: true });
+  post({ greets: own });
 
   const ask = async (method, ...args) => {
     remember(method, args);

@@ -20,8 +20,10 @@ const START = async ({ name, url }) => {
   globalThis.db = await Database.open(name);
   globalThis.phases = [];
   globalThis.changes = [];
+  globalThis.pauses = 0;
   globalThis.sync = db.sync(url, { live: true, retry: true });
   sync.on('status', ({ phase }) => { if (phases.at(-1) !== phase) phases.push(phase); });
+  sync.on('paused', () => { pauses += 1; });
   sync.on('change', ({ direction, change }) => changes.push([direction, ...change.docs.map(({ _id }) => _id)]));
 };
 
@@ -46,7 +48,10 @@ test('one of three tabs replicates, all know, and the next takes over', { timeou
   for (let i = 0; i < 3; i += 1) {
     pages.push(await follow('leader', couch.dbUrl(name)));
     await live(pages[i]);
+    // Who comes later is told as well that all is done, and nobody twice.
+    await waitFor(() => pages[i].evaluate(() => pauses > 0), { what: 'the event `paused`' });
   }
+  assert.deepEqual(await Promise.all(pages.map((page) => page.evaluate(() => pauses))), [1, 1, 1]);
   assert.deepEqual(await asking(pages), [true, false, false]);
 
   await couch.must('PUT', `/${name}/from-there`, { n: 1 });
