@@ -240,24 +240,17 @@ impl Peer for RemoteDatabase {
         wait_ms: Option<u32>,
     ) -> Pending<'a, ChangesPage> {
         async move {
-            let wait_ms = match wait_ms {
-                None => None,
-                Some(ms) => match self.channel.look(ms).await {
-                    Look::Wait => Some(ms),
-                    Look::Ask => {
-                        self.listening.hang_up();
-                        None
-                    }
-                    Look::Rest => {
-                        self.listening.hang_up();
-                        return Ok(ChangesPage {
-                            results: Vec::new(),
-                            last_seq: since.clone(),
-                            pending: None,
-                        });
-                    }
-                },
+            let look = match wait_ms {
+                None => Look::Ask,
+                Some(ms) => self.channel.look(ms).await,
             };
+            if wait_ms.is_some() && look != Look::Wait {
+                self.listening.hang_up();
+            }
+            if look == Look::Rest {
+                return Ok(feed::empty(since));
+            }
+            let wait_ms = wait_ms.filter(|_| look == Look::Wait);
             let page = self.read_changes(query, since, limit, wait_ms).await?;
             if !page.results.is_empty() {
                 self.channel.had_changes();

@@ -357,12 +357,15 @@ class Overall extends Emitter {
 
 export const status = new Overall();
 
+/** How a replication stands before anything is known of it. */
+export const firstStatus = () => ({
+  phase: 'connecting', since: Date.now(), pending: null, docsRead: 0, docsWritten: 0, docWriteFailures: 0, bytes: 0, error: null,
+  retryAt: null,
+});
+
 export class Replication extends Task {
   state = 'pending';
-  #status = Object.freeze({
-    phase: 'connecting', since: Date.now(), pending: null, docsRead: 0, docsWritten: 0, docWriteFailures: 0, bytes: 0, error: null,
-    retryAt: null,
-  });
+  #status = Object.freeze(firstStatus());
   #started;
   #raw;
   #isHeld = false;

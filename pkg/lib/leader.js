@@ -1,6 +1,7 @@
 // Many tabs, one replicator. Of all tabs and workers that ask for the same live replication, the one that
 // holds the lock runs it; the others hear and tell what it tells, hand it their calls, and the browser
 // gives the lock to the next one the moment it is gone, however it went.
+import { firstStatus } from './feed.js';
 import { failure } from './json.js';
 
 export const canShare = () => Boolean(globalThis.navigator?.locks && globalThis.BroadcastChannel);
@@ -26,9 +27,7 @@ export function share(name, begin, tell) {
   let calls = 0;
   let led; // [handle, ...peers], where we lead
   let mood; // the last `paused` or `active` that was told, for who comes later
-  let status = {
-    phase: 'connecting', since: Date.now(), pending: null, docsRead: 0, docsWritten: 0, docWriteFailures: 0, bytes: 0, error: null, retryAt: null,
-  };
+  let status = firstStatus();
   let summary = { ok: true, start_time: new Date().toISOString(), docs_read: 0, docs_written: 0, doc_write_failures: 0, errors: [], last_seq: 0 };
 
   const heard = (type, detail) => {

@@ -385,7 +385,8 @@ fn body_text(request: &Request) -> Cow<'_, str> {
     }
 }
 
-fn empty(since: &Seq) -> ChangesPage {
+/// A page that waiting in vain gives.
+pub fn empty(since: &Seq) -> ChangesPage {
     ChangesPage { results: Vec::new(), last_seq: since.clone(), pending: None }
 }
 
