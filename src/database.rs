@@ -24,16 +24,20 @@ mod changes;
 mod compact;
 mod conflicts;
 mod edit;
+mod gate;
 pub mod options;
 mod peer;
 mod read;
 mod render;
+mod view;
 mod write;
 
 pub use all_docs::AllDocs;
 pub use changes::Changes;
+pub use gate::Quarantined;
 pub use options::OpenOptions;
 pub use render::Rendered;
+pub use view::{PlainLeaf, Sealer};
 pub use write::Written;
 
 use std::{
@@ -59,6 +63,7 @@ use crate::{
 };
 use cache::BlockCache;
 use edit::Edit;
+use view::{Opened, View};
 
 /// Blocks looked through at a time when the log is read: four megabytes, some ten milliseconds' work.
 const SCAN_BLOCKS: u32 = 256;
@@ -67,6 +72,9 @@ const SCAN_BLOCKS: u32 = 256;
 const READ_AHEAD_BLOCKS: u32 = 8;
 
 const HEADER: &str = "header";
+
+/// The format of a sealed channel's database, so that a Settee that knows nothing of sealing leaves it alone.
+const SEALED_FORMAT: u8 = FORMAT + 1;
 
 /// The record with the directory's snapshot.
 const SNAPSHOT: &str = "snapshot";
@@ -81,6 +89,9 @@ struct Header {
     format: u8,
     /// Names this database for as long as it lives, in checkpoints above all.
     uuid: String,
+    /// Whether it is a sealed channel.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    sealed: bool,
 }
 
 /// An open database. Cloning gives another handle to the same one.
@@ -94,6 +105,9 @@ struct Inner {
     platform: Rc<dyn Platform>,
     options: OpenOptions,
     uuid: String,
+    is_sealed: bool,
+    /// How callers see the documents; `None` while a sealed channel is locked.
+    view: RefCell<Option<View>>,
     state: RefCell<State>,
     jobs: RefCell<Vec<Job>>,
     /// Works off `jobs` while there are any. Whoever waits for a job polls it.
@@ -181,23 +195,29 @@ impl Database {
             None => {
                 let mut uuid = [0; 16];
                 platform.random_bytes(&mut uuid);
-                let header = Header { format: FORMAT, uuid: hex(&uuid) };
+                let format = if options.sealed { SEALED_FORMAT } else { FORMAT };
+                let header = Header { format, uuid: hex(&uuid), sealed: options.sealed };
                 let header = serde_json::to_vec(&header).map_err(|_| Error::corrupt("header"))?;
                 // Another tab may be opening it for the first time too: the first header stays.
                 store.put_record(HEADER, header.into(), true).await?
             }
         };
         let header: Header = serde_json::from_slice(&header).map_err(|_| Error::corrupt("header"))?;
-        if header.format > FORMAT {
+        if header.format > SEALED_FORMAT {
             return Err(crate::log::too_new());
+        }
+        if options.sealed && !header.sealed {
+            return Err(Error::new(Kind::Forbidden, "This database is not sealed, and cannot become so."));
         }
         let inner = Rc::new(Inner {
             store,
             platform,
             options,
             uuid: header.uuid,
+            is_sealed: header.sealed,
             state: RefCell::new(State { next: 1, ..State::default() }),
             snapshot_next: Cell::new(1),
+            view: RefCell::new((!header.sealed).then_some(View::AsStored)),
             jobs: RefCell::default(),
             line: RefCell::default(),
             told: Cell::new(0),
@@ -245,16 +265,41 @@ impl Database {
         Ok(())
     }
 
+    /// Gives a sealed channel its keys.
+    ///
+    /// Errors: 403 `forbidden` if it is not sealed; those of a database that is closed.
+    pub fn unlock(&self, sealer: Rc<dyn Sealer>) -> Result<()> {
+        self.inner.open()?;
+        if !self.inner.is_sealed {
+            return Err(Error::new(Kind::Forbidden, "This database is not sealed."));
+        }
+        *self.inner.view.borrow_mut() = Some(View::Opened(Rc::new(Opened::new(sealer))));
+        self.inner.wake();
+        Ok(())
+    }
+
+    /// Drops the keys of a sealed channel and everything plain that is in memory. Feeds end with `locked`;
+    /// what was called before goes on. Nothing for a database that is not sealed.
+    pub fn lock(&self) {
+        if self.inner.is_sealed {
+            *self.inner.view.borrow_mut() = None;
+            self.inner.wake();
+        }
+    }
+
     /// What the database says of itself.
     pub async fn info(&self) -> Result<Info> {
         self.fresh().await?;
+        // Of a locked channel everything is counted.
+        let view = self.view().unwrap_or(View::AsStored);
         let state = self.inner.state.borrow();
         let directory = &state.directory;
         let (file, active) = directory.log_bytes();
+        let doc_count = view.doc_count(directory);
         Ok(Info {
             db_name: self.inner.options.name.clone(),
-            doc_count: directory.doc_count(),
-            doc_del_count: directory.total_count() - directory.doc_count(),
+            doc_count,
+            doc_del_count: view.total_count(directory) - doc_count,
             update_seq: directory.last_seq(),
             uuid: self.inner.uuid.clone(),
             auto_compaction: self.inner.options.auto_compaction,

@@ -63,6 +63,8 @@ pub enum Kind {
     Cancelled,
     /// The database was closed or destroyed: 0 `store_closed`.
     StoreClosed,
+    /// The keys of this sealed channel are not at hand: 0 `locked`.
+    Locked,
     /// The database was written by a newer Settee: 0 `schema_too_new`.
     SchemaTooNew,
     /// The browser does not let this page store anything: 0 `storage_unavailable`.
@@ -73,7 +75,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, for tables and tests.
-    pub const ALL: [Kind; 22] = [
+    pub const ALL: [Kind; 23] = [
         Kind::BadRequest,
         Kind::QueryParse,
         Kind::IllegalDocid,
@@ -93,6 +95,7 @@ impl Kind {
         Kind::Timeout,
         Kind::Cancelled,
         Kind::StoreClosed,
+        Kind::Locked,
         Kind::SchemaTooNew,
         Kind::StorageUnavailable,
         Kind::Corrupt,
@@ -119,6 +122,7 @@ impl Kind {
             Kind::Timeout => ("timeout", 0),
             Kind::Cancelled => ("cancelled", 0),
             Kind::StoreClosed => ("store_closed", 0),
+            Kind::Locked => ("locked", 0),
             Kind::SchemaTooNew => ("schema_too_new", 0),
             Kind::StorageUnavailable => ("storage_unavailable", 0),
             Kind::Corrupt => ("corrupt", 0),
@@ -259,6 +263,11 @@ impl Error {
     /// 0 `store_closed`: the caller closed the database.
     pub fn closed() -> Self {
         Self::new(Kind::StoreClosed, "The database is closed; open it again to go on.")
+    }
+
+    /// 0 `locked`: a sealed channel without its keys.
+    pub fn locked() -> Self {
+        Self::new(Kind::Locked, "The channel is locked; unlock it to read and write.")
     }
 
     /// 0 `corrupt`: stored bytes do not decode; `what` names the part.

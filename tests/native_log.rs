@@ -95,6 +95,7 @@ fn attachment() -> impl Strategy<Value = StoredAttachment> {
             length,
             revpos,
             digest: Digest(digest),
+            sealed: None,
         },
     )
 }

@@ -8,6 +8,7 @@ use super::{
     Database,
     options::AllDocsOptions,
     render::{Members, Rendered},
+    view::View,
 };
 use crate::{
     error::{Error, Kind, Result},
@@ -38,7 +39,7 @@ impl Database {
     ///
     /// Errors: 400 `query_parse_error` for keys that are no strings.
     pub fn all_docs(&self, options: AllDocsOptions) -> Result<AllDocs> {
-        self.inner.open()?;
+        self.view()?;
         let keys = [&options.startkey, &options.endkey, &options.key];
         for key in keys.iter().copied().flatten().chain(options.keys.iter().flatten()) {
             if !key.is_string() && !key.is_null() {
@@ -70,14 +71,19 @@ impl AllDocs {
             return Ok(());
         }
         self.database.fresh().await?;
+        let view = self.database.view()?;
         if let Some(keys) = &self.options.keys {
             let has_gaps = {
                 let state = self.database.inner.state.borrow();
-                keys.iter().any(|key| key.as_str().is_some_and(|id| state.directory.find(id).is_none()))
+                let is_gap = |id: &str| state.directory.find(&view.key(id)).is_none();
+                keys.iter().any(|key| key.as_str().is_some_and(is_gap))
             };
             if has_gaps {
                 self.database.refresh().await?;
             }
+        }
+        if self.options.keys.is_none() {
+            self.database.learn_all(&view).await?;
         }
         let state = self.database.inner.state.borrow();
         let directory = &state.directory;
@@ -89,7 +95,7 @@ impl AllDocs {
             let row = |key: &Value| {
                 let id = key.as_str().unwrap_or_default();
                 directory
-                    .find(id)
+                    .find(&view.key(id))
                     .map_or_else(|| Row::Missing(id.to_owned()), |found| Row::Doc(found.number()))
             };
             let rows: Box<dyn Iterator<Item = &Value>> =
@@ -109,7 +115,7 @@ impl AllDocs {
                 Some(end) => Bound::Excluded(end),
             };
             let (lower, upper) = if options.descending { (last, first) } else { (first, last) };
-            let mut numbers = directory.ids(lower, upper);
+            let mut numbers = view.range(directory, lower, upper);
             numbers.retain(|&number| !directory.doc(number).deleted());
             if options.descending {
                 numbers.reverse();
@@ -117,18 +123,18 @@ impl AllDocs {
             if start.is_some()
                 && let Some(&number) = numbers.first()
             {
-                let first = directory.doc(number).id();
+                let first = view.name(&directory.doc(number)).unwrap_or_default();
                 let before = if options.descending {
-                    directory.ids(Bound::Excluded(first), Bound::Unbounded)
+                    view.range(directory, Bound::Excluded(&first), Bound::Unbounded)
                 } else {
-                    directory.ids(Bound::Unbounded, Bound::Excluded(first))
+                    view.range(directory, Bound::Unbounded, Bound::Excluded(&first))
                 };
                 offset = before.iter().filter(|&&number| !directory.doc(number).deleted()).count();
             }
             offset += skip.min(numbers.len());
             numbers.into_iter().map(Row::Doc).skip(skip).take(limit).collect()
         };
-        self.head = format!("{{\"total_rows\":{},\"offset\":{offset}", directory.doc_count());
+        self.head = format!("{{\"total_rows\":{},\"offset\":{offset}", view.doc_count(directory));
         if options.update_seq {
             self.head.push_str(&format!(",\"update_seq\":{}", directory.last_seq()));
         }
@@ -141,7 +147,7 @@ impl AllDocs {
     /// The next rows: a JSON array of at most some hundreds; `None` after the last.
     pub async fn next(&mut self) -> Result<Option<Rendered>> {
         self.prepare().await?;
-        self.database.inner.open()?;
+        let view = self.database.view()?;
         let Some(rows) = &mut self.rows else { return Ok(None) };
         if rows.is_empty() {
             return Ok(None);
@@ -149,21 +155,22 @@ impl AllDocs {
         let rows: Vec<Row> = rows.drain(..rows.len().min(ROWS_AT_ONCE)).collect();
         loop {
             let before = self.database.last_seq();
-            match self.render(&rows).await {
+            match self.render(&view, &rows).await {
                 Err(error) if self.database.may_read_again(&error, before).await => {}
                 done => return done.map(Some),
             }
         }
     }
 
-    async fn render(&self, rows: &[Row]) -> Result<Rendered> {
+    async fn render(&self, view: &View, rows: &[Row]) -> Result<Rendered> {
+        let numbers: Vec<u32> = rows
+            .iter()
+            .filter_map(|row| if let Row::Doc(number) = row { Some(*number) } else { None })
+            .collect();
+        self.database.learn(view, numbers.clone()).await?;
         let mut out = Rendered::default();
         out.push("[");
         if self.options.include_docs {
-            let numbers: Vec<u32> = rows
-                .iter()
-                .filter_map(|row| if let Row::Doc(number) = row { Some(*number) } else { None })
-                .collect();
             let blocks = self.database.blocks_of(&numbers).await?;
             let members = Members {
                 conflicts: self.options.conflicts,
@@ -175,36 +182,39 @@ impl AllDocs {
                 let leaf = match row {
                     Row::Missing(_) => None,
                     Row::Doc(number) => {
-                        let at = self.database.inner.state.borrow().directory.doc(*number).at();
-                        match blocks.get(&at.block) {
-                            Some(block) if members.conflicts => {
-                                Some((None, Some(read_at(block, at.offset)?.doc()?)))
+                        let (key, name, at) = {
+                            let state = self.database.inner.state.borrow();
+                            let found = state.directory.doc(*number);
+                            (found.id().to_owned(), view.name(&found), found.at())
+                        };
+                        match (blocks.get(&at.block), name) {
+                            (Some(block), _) if members.conflicts => {
+                                Some((None, Some(view.doc(read_at(block, at.offset)?.doc()?)?)))
                             }
-                            Some(block) => Some((Some(read_at(block, at.offset)?.winner()?), None)),
+                            (Some(block), _) => {
+                                Some((Some(view.leaf(&key, read_at(block, at.offset)?.winner()?)?), None))
+                            }
                             // Written between the reading of the blocks and now: rare, and read alone.
-                            None => {
-                                let id =
-                                    self.database.inner.state.borrow().directory.doc(*number).id().to_owned();
-                                Some((None, self.database.doc(&id).await?))
-                            }
+                            (None, Some(name)) => Some((None, self.database.doc(view, &name).await?)),
+                            (None, None) => None,
                         }
                     }
                 };
-                if !self.begin_row(&mut out, row) {
+                if !self.begin_row(&mut out, view, row) {
                     continue;
                 }
                 let Row::Doc(number) = row else { continue };
                 let (id, deleted) = {
                     let state = self.database.inner.state.borrow();
                     let found = state.directory.doc(*number);
-                    (found.id().to_owned(), found.deleted())
+                    (view.name(&found).unwrap_or_default(), found.deleted())
                 };
                 let (leaf, doc) = leaf.unwrap_or((None, None));
                 let leaf = leaf.or_else(|| doc.as_ref().and_then(|doc| doc.leaves.first().cloned()));
                 out.push(",\"doc\":");
                 match leaf {
                     Some(leaf) if !deleted => {
-                        self.database.render(&mut out, &id, &leaf, doc.as_ref(), &members).await?;
+                        self.database.render(&mut out, view, &id, &leaf, doc.as_ref(), &members).await?;
                     }
                     _ => out.push("null"),
                 }
@@ -212,7 +222,7 @@ impl AllDocs {
             }
         } else {
             for row in rows {
-                if self.begin_row(&mut out, row) {
+                if self.begin_row(&mut out, view, row) {
                     out.push("}");
                 }
             }
@@ -222,7 +232,7 @@ impl AllDocs {
     }
 
     /// Writes a row up to its document; false where the row is an error and already whole.
-    fn begin_row(&self, out: &mut Rendered, row: &Row) -> bool {
+    fn begin_row(&self, out: &mut Rendered, view: &View, row: &Row) -> bool {
         if out.json.len() > 1 {
             out.push(",");
         }
@@ -236,10 +246,11 @@ impl AllDocs {
             Row::Doc(number) => {
                 let state = self.database.inner.state.borrow();
                 let found = state.directory.doc(*number);
+                let name = view.name(&found).unwrap_or_default();
                 out.push("{\"id\":");
-                out.push_str(found.id());
+                out.push_str(&name);
                 out.push(",\"key\":");
-                out.push_str(found.id());
+                out.push_str(&name);
                 out.push(",\"value\":{\"rev\":");
                 out.push_rev(&found.rev());
                 out.push(if found.deleted() { ",\"deleted\":true}" } else { "}" });

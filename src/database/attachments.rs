@@ -26,6 +26,7 @@ impl Database {
         content_type: &str,
     ) -> Result<Written> {
         check(id, name)?;
+        let view = self.view()?;
         let digest = content.digest().await?;
         let with = EditAttachment {
             name: name.to_owned(),
@@ -34,10 +35,12 @@ impl Database {
             length: None,
             data: Some((content, digest)),
             stub_digest: None,
+            sealed: None,
         };
+        let with = view.sealed(id, with).await?;
         let parent = rev.map(str::parse).transpose()?;
         let change = Change::Attachment { parent, name: name.to_owned(), with: Some(with) };
-        self.write_one(Edit { id: id.to_owned(), change }).await
+        self.write_one(Edit::new(&view, id.to_owned(), change)).await
     }
 
     /// Removes one attachment from a document: PouchDB's `removeAttachment`.
@@ -45,12 +48,13 @@ impl Database {
     /// Errors: 404 `not_found` if there is no such document or attachment; 409 `conflict`.
     pub async fn remove_attachment(&self, id: &str, name: &str, rev: &str) -> Result<Written> {
         check(id, name)?;
+        let view = self.view()?;
         let parent = rev.parse()?;
-        if self.doc(id).await?.is_none() {
+        if self.doc(&view, id).await?.is_none() {
             return Err(Error::missing());
         }
         let change = Change::Attachment { parent: Some(parent), name: name.to_owned(), with: None };
-        self.write_one(Edit { id: id.to_owned(), change }).await
+        self.write_one(Edit::new(&view, id.to_owned(), change)).await
     }
 
     /// An attachment's bytes and MIME type: PouchDB's `getAttachment`.
@@ -78,9 +82,10 @@ impl Database {
         name: &str,
         options: &AttachmentOptions,
     ) -> Result<(Content, String)> {
+        let view = self.view()?;
         let leaf: StoredLeaf = match &options.rev {
             None => {
-                let winner = self.winner(id).await?.ok_or_else(Error::missing)?;
+                let winner = self.winner(&view, id).await?.ok_or_else(Error::missing)?;
                 if winner.deleted {
                     return Err(Error::deleted());
                 }
@@ -88,14 +93,14 @@ impl Database {
             }
             Some(asked) => {
                 let asked = rev(asked)?;
-                let doc = self.doc(id).await?.ok_or_else(Error::missing)?;
-                self.leaf_of(&doc, &asked).await?.ok_or_else(Error::missing)?
+                let doc = self.doc(&view, id).await?.ok_or_else(Error::missing)?;
+                self.leaf_of(&view, &doc, &asked).await?.ok_or_else(Error::missing)?
             }
         };
         let attachment = leaf.attachments.into_iter().find(|attachment| attachment.name == name);
         let attachment =
             attachment.ok_or_else(|| Error::new(Kind::NotFound, "Document is missing attachment"))?;
-        let content = self.inner.store.content(attachment.digest).await?;
+        let content = self.content(&view, &attachment).await?;
         Ok((content.ok_or_else(content_gone)?, attachment.content_type))
     }
 }

@@ -12,6 +12,7 @@ use super::{
     conflicts::{Contest, Told},
     options::{ChangesOptions, Style},
     render::{Members, Rendered},
+    view::View,
 };
 use crate::{
     error::{Error, Kind, Result},
@@ -28,6 +29,8 @@ const ENTRIES_AT_ONCE: usize = 500;
 pub(super) struct Filter {
     ids: Option<HashSet<String>>,
     selector: Option<Selector>,
+    /// The documents that a sealed channel needs for itself pass too.
+    is_replication: bool,
 }
 
 /// A changes feed, read piece by piece.
@@ -47,11 +50,19 @@ pub struct Changes {
 }
 
 impl Filter {
-    pub(super) fn new(doc_ids: Option<Vec<String>>, selector: Option<&Value>) -> Result<Self> {
+    /// `doc_ids` are ids as they are seen.
+    pub(super) fn new(view: &View, doc_ids: Option<&[String]>, selector: Option<&Value>) -> Result<Self> {
+        let key = |id: &String| view.key(id).into_owned();
         Ok(Self {
-            ids: doc_ids.map(|ids| ids.into_iter().collect()),
+            ids: doc_ids.map(|ids| ids.iter().map(key).collect()),
             selector: selector.map(Selector::parse).transpose()?,
+            is_replication: false,
         })
+    }
+
+    /// `doc_ids` are ids as they are stored.
+    pub(super) fn of_replication(doc_ids: Option<&[String]>, selector: Option<&Value>) -> Result<Self> {
+        Ok(Self { is_replication: true, ..Self::new(&View::AsStored, doc_ids, selector)? })
     }
 }
 
@@ -60,7 +71,7 @@ impl Database {
     ///
     /// Errors: 400 `bad_request` for a `since` that is no place in this feed, or a bad selector.
     pub fn changes(&self, options: ChangesOptions) -> Result<Changes> {
-        self.inner.open()?;
+        let view = self.view()?;
         let mut now = None;
         let since = match &options.since {
             None => 0,
@@ -73,7 +84,7 @@ impl Database {
             }
             Some(seq) => seq_number(seq)?,
         };
-        let filter = Filter::new(options.doc_ids.clone(), options.selector.as_ref())?;
+        let filter = Filter::new(&view, options.doc_ids.as_deref(), options.selector.as_ref())?;
         let left = options.limit.unwrap_or(u64::MAX);
         // CouchDB takes a limit of 0 for 1.
         Ok(Changes {
@@ -89,7 +100,18 @@ impl Database {
     }
 
     /// The entries among these that a filter lets pass.
-    pub(super) async fn matching(&self, filter: &Filter, entries: Vec<SeqEntry>) -> Result<Vec<SeqEntry>> {
+    pub(super) async fn matching(
+        &self,
+        view: &View,
+        filter: &Filter,
+        mut entries: Vec<SeqEntry>,
+    ) -> Result<Vec<SeqEntry>> {
+        if let View::Opened(_) = view {
+            self.learn(view, entries.iter().map(|entry| entry.number).collect()).await?;
+            let state = self.inner.state.borrow();
+            let is_seen = |entry: &SeqEntry| view.name(&state.directory.doc(entry.number)).is_some();
+            entries.retain(|entry| filter.is_replication || is_seen(entry));
+        }
         let entries: Vec<SeqEntry> = match &filter.ids {
             None => entries,
             Some(ids) => {
@@ -103,13 +125,17 @@ impl Database {
         let blocks = self.blocks_of(&numbers).await?;
         let mut matching = Vec::new();
         for entry in entries {
-            let (id, rev, at) = {
+            let (key, name, rev, at) = {
                 let state = self.inner.state.borrow();
                 let found = state.directory.doc(entry.number);
-                (found.id().to_owned(), found.rev(), found.at())
+                (found.id().to_owned(), view.name(&found), found.rev(), found.at())
+            };
+            let Some(id) = name else {
+                matching.push(entry);
+                continue;
             };
             let Some(block) = blocks.get(&at.block) else { continue };
-            let leaf = read_at(block, at.offset)?.winner()?;
+            let leaf = view.leaf(&key, read_at(block, at.offset)?.winner()?)?;
             // A body too deep for a selector to look at matches nothing.
             let Ok(Value::Object(mut doc)) = serde_json::from_str(&leaf.body) else { continue };
             doc.insert("_id".to_owned(), id.into());
@@ -151,6 +177,7 @@ impl Changes {
             if wait && self.database.inner.open().is_err() {
                 return Ok(None);
             }
+            let view = self.database.view()?;
             // In this order: a commit after the look wakes us.
             let change = self.database.inner.next_change();
             self.database.fresh().await?;
@@ -173,7 +200,7 @@ impl Changes {
                 continue;
             }
             let told_to = entries.last().map(|entry| entry.seq);
-            let mut entries = self.database.matching(&self.filter, entries).await?;
+            let mut entries = self.database.matching(&view, &self.filter, entries).await?;
             let (mut contests, mut noted) = (Vec::new(), Vec::new());
             if let Some(told) = &self.told {
                 (entries, contests, noted) = self.database.contested(told, entries, self.left).await?;
@@ -186,7 +213,7 @@ impl Changes {
             self.left -= entries.len() as u64;
             let rendered = loop {
                 let before = self.database.last_seq();
-                match self.render(&entries, &contests).await {
+                match self.render(&view, &entries, &contests).await {
                     Err(error) if self.database.may_read_again(&error, before).await => {}
                     done => break done?,
                 }
@@ -219,7 +246,7 @@ impl Changes {
         self.database.inner.state.borrow().directory.pending(self.last_seq())
     }
 
-    async fn render(&self, entries: &[SeqEntry], contests: &[Contest]) -> Result<Rendered> {
+    async fn render(&self, view: &View, entries: &[SeqEntry], contests: &[Contest]) -> Result<Rendered> {
         let options = &self.options;
         let blocks = if options.include_docs {
             let numbers: Vec<u32> = entries.iter().map(|entry| entry.number).collect();
@@ -245,7 +272,8 @@ impl Changes {
                 // newest state at its old place, and the feed tells of it once more.
                 out.push_display(entry.seq);
                 out.push(",\"id\":");
-                out.push_str(found.id());
+                let id = view.name(&found).unwrap_or_default();
+                out.push_str(&id);
                 if let Some(contest) = contests.get(index) {
                     out.push(",\"rev\":");
                     out.push_rev(&found.rev());
@@ -269,16 +297,18 @@ impl Changes {
                 if found.deleted() {
                     out.push(",\"deleted\":true");
                 }
-                (if options.include_docs { found.id().to_owned() } else { String::new() }, found.at())
+                (id, found.at())
             };
             if options.include_docs {
                 out.push(",\"doc\":");
                 let doc = match blocks.get(&at.block) {
-                    Some(block) => Some(read_at(block, at.offset)?.doc()?),
-                    None => self.database.doc(&id).await?,
+                    Some(block) => Some(view.doc(read_at(block, at.offset)?.doc()?)?),
+                    None => self.database.doc(view, &id).await?,
                 };
                 match doc.as_ref().and_then(|doc| doc.leaves.first()) {
-                    Some(leaf) => self.database.render(&mut out, &id, leaf, doc.as_ref(), &members).await?,
+                    Some(leaf) => {
+                        self.database.render(&mut out, view, &id, leaf, doc.as_ref(), &members).await?;
+                    }
                     None => out.push("null"),
                 }
             }

@@ -38,9 +38,11 @@ use std::collections::HashMap;
 
 use super::{
     Changes, Database, Written,
-    edit::{Change, Edit, EditAttachment, new_leaf, resolution},
+    edit::{Change, Edit, EditAttachment, resolution},
     options::{ChangesOptions, ResolveOptions},
     render::{Members, Rendered, content_gone},
+    view::{NewLeaf, View},
+    write::How,
 };
 use crate::{
     error::{Error, Kind, Result},
@@ -182,13 +184,14 @@ impl Database {
     /// Errors: 404 `not_found` (`missing`).
     pub async fn contested_docs(&self, id: &str) -> Result<Rendered> {
         check_doc_id(id)?;
-        let doc = self.doc(id).await?.ok_or_else(Error::missing)?;
+        let view = self.view()?;
+        let doc = self.doc(&view, id).await?.ok_or_else(Error::missing)?;
         let mut out = Rendered::default();
         out.push("[");
         for rev in Contest::of(&doc).leaves(&doc) {
             if let Some(leaf) = doc.leaves.iter().find(|leaf| leaf.rev == rev) {
                 out.push(if out.json.len() > 1 { "," } else { "" });
-                self.render(&mut out, id, leaf, None, &Members::default()).await?;
+                self.render(&mut out, &view, id, leaf, None, &Members::default()).await?;
             }
         }
         out.push("]");
@@ -236,7 +239,9 @@ impl Database {
     ) -> Result<Written> {
         // What another tab wrote a moment ago counts.
         self.refresh().await?;
-        let doc = self.doc(id).await?.ok_or_else(Error::missing)?;
+        let view = self.view()?;
+        let stored = self.doc(&View::AsStored, &view.key(id)).await?.ok_or_else(Error::missing)?;
+        let doc = view.doc(stored.clone())?;
         let contest = Contest::of(&doc);
         let leaves = contest.leaves(&doc);
         let winner = leaves.first().ok_or_else(Error::missing)?;
@@ -253,15 +258,16 @@ impl Database {
                 return Err(Error::bad_request("The merged document has another _id."));
             }
             let draft = Draft { id: Some(id.to_owned()), rev: None, ..draft };
+            let how_to = How { view: view.clone(), new_edits: true, force: false };
             let Change::New { deleted, body, attachments, .. } =
-                self.check(draft, true, false, false).await?.change
+                self.check(draft, &how_to, false).await?.change
             else {
                 return Err(Error::conflict());
             };
-            let stored = attachments.iter().map(|one| one.merged_from(id, &doc.leaves));
-            let stored = stored.collect::<Result<_>>()?;
+            let taken = attachments.iter().map(|one| one.merged_from(id, &doc.leaves));
+            let taken = taken.collect::<Result<_>>()?;
             merged = attachments;
-            StoredLeaf { rev: winner.clone(), deleted, body, attachments: stored }
+            StoredLeaf { rev: winner.clone(), deleted, body, attachments: taken }
         } else {
             if how != "keep-both" {
                 chosen = how.parse()?;
@@ -280,25 +286,29 @@ impl Database {
                 check_doc_id(&copy)?;
                 if copy.starts_with("_local/")
                     || copy == id
-                    || edits.iter().any(|edit: &Edit| edit.id == copy)
+                    || edits.iter().any(|edit: &Edit| edit.name() == copy)
                 {
                     return Err(Error::bad_request("Each document that is kept needs an id of its own."));
                 }
                 let (mut contents, mut attachments) = (Vec::new(), leaf.attachments.clone());
                 for stored in &mut attachments {
-                    let content = self.inner.store.content(stored.digest).await?.ok_or_else(content_gone)?;
-                    contents.push(EditAttachment::of_stored(stored, content));
+                    let content = self.content(&view, stored).await?.ok_or_else(content_gone)?;
+                    let content = view.sealed(&copy, EditAttachment::of_stored(stored, content)).await?;
+                    stored.sealed = content.sealed.as_ref().map(|(_, file)| file.clone());
+                    contents.push(content);
                     stored.revpos = 1;
                 }
                 let body_digest = canonical::digest(&leaf.body)?;
-                let leaf = new_leaf(None, false, leaf.body.clone(), &body_digest, attachments);
+                let body = leaf.body.clone();
+                let new = NewLeaf { deleted: false, body, body_digest: &body_digest, attachments };
+                let leaf = view.new_leaf(&copy, None, None, new)?;
                 let change = Change::Leaves { seen: Vec::new(), leaves: vec![(None, leaf)], contents };
-                edits.push(Edit { id: copy, change });
+                edits.push(Edit::new(&view, copy, change));
             }
         }
-        let change =
-            Change::Leaves { leaves: resolution(&doc, &contest, content)?, seen: leaves, contents: merged };
-        edits.push(Edit { id: id.to_owned(), change });
+        let made = resolution(&view, id, &stored, &doc, &contest, content)?;
+        let change = Change::Leaves { leaves: made, seen: leaves, contents: merged };
+        edits.push(Edit::new(&view, id.to_owned(), change));
         self.write_edits(edits).await?.pop().unwrap_or_else(|| Err(Error::closed()))
     }
 }

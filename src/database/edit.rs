@@ -1,19 +1,31 @@
 //! One edit of one document's state: who may edit what, which revision comes of it, what the new state
 //! is. Pure decisions; the commit in `write.rs` feeds them.
 
+use std::rc::Rc;
+
 use md5::{Digest as _, Md5};
 
-use super::conflicts::Contest;
+use super::{
+    Written,
+    conflicts::Contest,
+    view::{NewLeaf, View},
+};
 use crate::{
     error::{Error, Kind, Result},
     log::{DocState, StoredAttachment, StoredLeaf},
     model::{Content, Digest, DraftAttachment, Rev, RevId, canonical, sort_by},
+    peer::ReplicatedAttachment,
     revtree::RevTree,
+    seal::SealedFile,
 };
 
 /// One document to write, checked as far as that goes without the database.
 pub(super) struct Edit {
+    /// Under which the document is stored.
     pub(super) id: String,
+    /// How the caller calls it, where that is something else.
+    pub(super) name: Option<String>,
+    pub(super) view: View,
     pub(super) change: Change,
 }
 
@@ -31,6 +43,8 @@ pub(super) enum Change {
     Replicated { path: Vec<Rev>, deleted: bool, body: String, attachments: Vec<EditAttachment> },
     /// A `_local/` document (`id` without the prefix). `parent` is N of its `0-N`.
     Local { parent: Option<u64>, deleted: bool, body: String },
+    /// Keeps a revision from elsewhere aside, as it came; nothing changes if it is there already.
+    Aside { body: String, body_digest: Digest, attachments: Vec<EditAttachment> },
     /// Changes one attachment of a revision and nothing else.
     Attachment { parent: Option<Rev>, name: String, with: Option<EditAttachment> },
     /// New leaves, each on its parent, of a document whose leaves that stand against each other are still
@@ -51,6 +65,8 @@ pub(super) struct EditAttachment {
     pub(super) data: Option<(Content, Digest)>,
     /// The digest that a stub names.
     pub(super) stub_digest: Option<Digest>,
+    /// In a sealed channel, what is stored of `data`.
+    pub(super) sealed: Option<(Content, Rc<SealedFile>)>,
 }
 
 impl EditAttachment {
@@ -63,6 +79,7 @@ impl EditAttachment {
             length: None,
             data: Some((content, stored.digest)),
             stub_digest: None,
+            sealed: None,
         }
     }
 
@@ -83,15 +100,66 @@ impl EditAttachment {
             length: draft.length,
             data,
             stub_digest: named.and_then(|digest| digest.parse().ok()),
+            sealed: None,
         })
+    }
+
+    pub(super) async fn of_replicated(attachment: ReplicatedAttachment) -> Result<Self> {
+        let draft = DraftAttachment {
+            name: attachment.name,
+            content_type: Some(attachment.content_type),
+            revpos: Some(attachment.revpos),
+            length: Some(attachment.length),
+            digest: Some(attachment.digest),
+            is_encoded: attachment.is_encoded,
+            content: attachment.content,
+        };
+        Self::from_draft(draft).await
+    }
+
+    /// The bytes to be stored and their digest; `None` for a stub.
+    pub(super) fn stored(&self) -> Option<(&Content, Digest)> {
+        match (&self.sealed, &self.data) {
+            (Some((content, file)), _) => Some((content, file.digest)),
+            (None, Some((content, digest))) => Some((content, *digest)),
+            (None, None) => None,
+        }
     }
 }
 
 impl Edit {
+    /// An edit of the document that is seen as `name`.
+    pub(super) fn new(view: &View, name: String, change: Change) -> Self {
+        let id = view.key(&name).into_owned();
+        Self::stored(view, id, name, change)
+    }
+
+    /// The same for a `_local/` document (without the prefix).
+    pub(super) fn local(view: &View, name: String, change: Change) -> Self {
+        let id = view.local_key(&name).into_owned();
+        Self::stored(view, id, name, change)
+    }
+
+    fn stored(view: &View, id: String, name: String, change: Change) -> Self {
+        let name = (name != id).then_some(name);
+        Self { id, name, view: view.clone(), change }
+    }
+
+    /// What is told of it once it is written.
+    pub(super) fn written(&self, rev: &Rev) -> Written {
+        Written { ok: true, id: self.name().to_owned(), rev: rev.to_string() }
+    }
+
+    /// The document's id as the caller knows it.
+    pub(super) fn name(&self) -> &str {
+        self.name.as_deref().unwrap_or(&self.id)
+    }
+
+    /// The same, with the prefix of a `_local/` document.
     pub(super) fn full_id(&self) -> String {
         match self.change {
-            Change::Local { .. } => format!("_local/{}", self.id),
-            _ => self.id.clone(),
+            Change::Local { .. } => format!("_local/{}", self.name()),
+            _ => self.name().to_owned(),
         }
     }
 
@@ -99,6 +167,7 @@ impl Edit {
         match &self.change {
             Change::New { attachments, .. }
             | Change::Replicated { attachments, .. }
+            | Change::Aside { attachments, .. }
             | Change::Leaves { contents: attachments, .. } => attachments,
             Change::Attachment { with, .. } => with.as_slice(),
             Change::Local { .. } => &[],
@@ -123,12 +192,16 @@ pub(super) fn apply(
             };
             let leaf =
                 current.and_then(|doc| doc.leaves.iter().find(|leaf| Some(&leaf.rev) == parent.as_ref()));
+            // Only a stub has to know what was there.
+            let leaf = leaf.filter(|_| !attachments.is_empty());
+            let leaf = leaf.map(|leaf| edit.view.seen(&edit.id, leaf)).transpose()?;
             let generation = parent.as_ref().map_or(0, |parent| parent.generation) + 1;
             let mut stored = Vec::with_capacity(attachments.len());
             for attachment in attachments {
-                stored.push(attachment.resolve(&edit.id, generation, leaf, None)?);
+                stored.push(attachment.resolve(edit.name(), generation, leaf.as_deref(), None)?);
             }
-            let leaf = new_leaf(parent.as_ref(), *deleted, body.clone(), body_digest, stored);
+            let new = NewLeaf { deleted: *deleted, body: body.clone(), body_digest, attachments: stored };
+            let leaf = edit.view.new_leaf(edit.name(), current, parent.as_ref(), new)?;
             let path: Vec<Rev> = std::iter::once(leaf.rev.clone()).chain(parent).collect();
             merged(edit, current, &path, leaf, revs_limit)
         }
@@ -136,13 +209,15 @@ pub(super) fn apply(
             let parent = parent_of_edit(current, parent.as_ref(), false)?;
             let leaf =
                 current.and_then(|doc| doc.leaves.iter().find(|leaf| Some(&leaf.rev) == parent.as_ref()));
+            let leaf = leaf.map(|leaf| edit.view.seen(&edit.id, leaf)).transpose()?;
+            let leaf = leaf.as_deref();
             let generation = parent.as_ref().map_or(0, |parent| parent.generation) + 1;
             let live = leaf.filter(|leaf| !leaf.deleted);
             let mut stored = live.map_or_else(Vec::new, |leaf| leaf.attachments.clone());
             let before = stored.len();
             stored.retain(|attachment| attachment.name != *name);
             match with {
-                Some(attachment) => stored.push(attachment.resolve(&edit.id, generation, leaf, None)?),
+                Some(attachment) => stored.push(attachment.resolve(edit.name(), generation, leaf, None)?),
                 None if stored.len() == before => {
                     return Err(Error::new(Kind::NotFound, "Document is missing attachment"));
                 }
@@ -151,7 +226,8 @@ pub(super) fn apply(
             sort_by(&mut stored, |a, b| a.name.cmp(&b.name));
             let body = live.map_or("{}", |leaf| &leaf.body).to_owned();
             let body_digest = canonical::digest(&body)?;
-            let leaf = new_leaf(parent.as_ref(), false, body, &body_digest, stored);
+            let new = NewLeaf { deleted: false, body, body_digest: &body_digest, attachments: stored };
+            let leaf = edit.view.new_leaf(edit.name(), current, parent.as_ref(), new)?;
             let path: Vec<Rev> = std::iter::once(leaf.rev.clone()).chain(parent).collect();
             merged(edit, current, &path, leaf, revs_limit)
         }
@@ -174,6 +250,20 @@ pub(super) fn apply(
             let leaf =
                 StoredLeaf { rev: rev.clone(), deleted: *deleted, body: body.clone(), attachments: stored };
             merged(edit, current, path, leaf, revs_limit)
+        }
+        Change::Aside { body, body_digest, attachments } => {
+            let winner = current.and_then(|doc| doc.leaves.first());
+            if let Some(winner) = winner.filter(|winner| !winner.deleted) {
+                return Ok((winner.rev.clone(), None));
+            }
+            let mut stored = Vec::with_capacity(attachments.len());
+            for attachment in attachments {
+                stored.push(attachment.resolve(&edit.id, 1, None, Some(is_known))?);
+            }
+            let parent = winner.map(|winner| winner.rev.clone());
+            let leaf = new_leaf(parent.as_ref(), false, body.clone(), body_digest, stored);
+            let path: Vec<Rev> = std::iter::once(leaf.rev.clone()).chain(parent).collect();
+            merged(edit, current, &path, leaf, revs_limit)
         }
         Change::Leaves { seen, leaves, .. } => {
             let knows = |rev: &Rev| current.is_some_and(|doc| doc.tree.find(rev).is_some());
@@ -199,8 +289,12 @@ pub(super) fn apply(
 }
 
 /// The leaves that settle a conflict, see [`super::conflicts`]: `content` on top of the winner, unless it is
-/// the winner's, and an end to every other leaf that stands against it.
+/// the winner's, and an end to every other leaf that stands against it. `stored` is the document as it is
+/// stored, `doc` as it is seen.
 pub(super) fn resolution(
+    view: &View,
+    name: &str,
+    stored: &DocState,
     doc: &DocState,
     contest: &Contest,
     mut content: StoredLeaf,
@@ -222,11 +316,17 @@ pub(super) fn resolution(
     // A tombstone needs an end only where something is left for it to stand against.
     let losers = contest.conflicts.iter().chain(if content.deleted { &[] } else { &*contest.deleted });
     let nothing = canonical::digest("{}")?;
-    let end = |rev: &Rev| new_leaf(Some(rev), true, "{}".to_owned(), &nothing, Vec::new());
-    let mut leaves: Vec<_> = losers.map(|rev| (Some(rev.clone()), end(rev))).collect();
+    let end = |rev: &Rev| {
+        let body = "{}".to_owned();
+        let new = NewLeaf { deleted: true, body, body_digest: &nothing, attachments: Vec::new() };
+        Ok((Some(rev.clone()), view.new_leaf(name, Some(stored), Some(rev), new)?))
+    };
+    let mut leaves: Vec<_> = losers.map(end).collect::<Result<_>>()?;
     if !is_kept || canonical::digest(&winner.body)? != body_digest {
         let rev = Some(winner.rev.clone());
-        let leaf = new_leaf(rev.as_ref(), content.deleted, content.body, &body_digest, content.attachments);
+        let StoredLeaf { deleted, body, attachments, .. } = content;
+        let new = NewLeaf { deleted, body, body_digest: &body_digest, attachments };
+        let leaf = view.new_leaf(name, Some(stored), rev.as_ref(), new)?;
         leaves.push((rev, leaf));
     }
     Ok(leaves)
@@ -353,6 +453,7 @@ impl EditAttachment {
                 name: self.name.clone(),
                 content_type: content_type.unwrap_or_else(|| "application/octet-stream".to_owned()),
                 length: content.size_bytes(),
+                sealed: self.sealed.as_ref().map(|(_, file)| file.clone()),
                 // Who replicates says when it came to be; who edits makes it now.
                 revpos: if is_known.is_some() { self.revpos.unwrap_or(generation) } else { generation },
                 digest: *digest,
@@ -382,6 +483,7 @@ impl EditAttachment {
                 length,
                 revpos: self.revpos.unwrap_or(generation),
                 digest,
+                sealed: None,
             });
         }
         Err(Error::new(Kind::MissingStub, format!("Invalid attachment stub in {id} for {}", self.name)))

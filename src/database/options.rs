@@ -19,6 +19,8 @@ pub struct OpenOptions {
     pub revs_limit: usize,
     /// Compact by itself when more than half of the log is dead.
     pub auto_compaction: bool,
+    /// Whether it is to be a sealed channel if it is made now; one that is there must be sealed then.
+    pub sealed: bool,
     /// The largest document body, in bytes of JSON; CouchDB's `max_document_size` default.
     pub max_document_bytes: usize,
 }
@@ -26,7 +28,13 @@ pub struct OpenOptions {
 impl OpenOptions {
     /// CouchDB's defaults for a database of this name.
     pub fn new(name: impl Into<String>) -> Self {
-        Self { name: name.into(), revs_limit: 1000, auto_compaction: true, max_document_bytes: 8_000_000 }
+        Self {
+            name: name.into(),
+            revs_limit: 1000,
+            auto_compaction: true,
+            sealed: false,
+            max_document_bytes: 8_000_000,
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! A local database as one end of a replication.
 
+use std::collections::HashMap;
+
 use futures::{
     FutureExt,
     future::{Either, select},
@@ -11,10 +13,11 @@ use super::{
     edit::is_same_attachment,
     options::PutOptions,
     render::path,
+    view::View,
 };
 use crate::{
     error::{Error, Kind, Pending, Result},
-    log::StoredLeaf,
+    log::{StoredAttachment, StoredLeaf},
     model::{Content, Digest, Rev, Seq},
     peer::{
         Change, ChangesPage, ChangesQuery, Fetched, LocalDoc, MissingRevs, Peer, PeerInfo,
@@ -34,6 +37,12 @@ impl Database {
         for (id, revs) in asked {
             leaves.push((id, revs.iter().map(|rev| rev.parse()).collect::<Result<Vec<Rev>>>()?));
         }
+        let view = self.view()?;
+        let mut names = HashMap::new();
+        for (id, _) in &mut leaves {
+            let key = view.key(id).into_owned();
+            names.insert(key.clone(), std::mem::replace(id, key));
+        }
         let mut out = serde_json::Map::new();
         for missing in self.missing(leaves).await? {
             let texts = |revs: &[Rev]| revs.iter().map(Rev::to_string).collect::<Vec<_>>();
@@ -42,7 +51,7 @@ impl Database {
             if !missing.possible_ancestors.is_empty() {
                 entry.insert("possible_ancestors".to_owned(), texts(&missing.possible_ancestors).into());
             }
-            out.insert(missing.id, entry.into());
+            out.insert(names.remove(&missing.id).unwrap_or(missing.id), entry.into());
         }
         Ok(serde_json::Value::Object(out).to_string())
     }
@@ -54,6 +63,7 @@ impl Database {
         {
             let state = self.inner.state.borrow();
             for (id, mut revs) in leaves {
+                revs.retain(|rev| !self.is_held(&id, rev));
                 let Some(found) = state.directory.find(&id) else {
                     if !revs.is_empty() {
                         missing.push(MissingRevs { id, revs, possible_ancestors: Vec::new() });
@@ -76,7 +86,7 @@ impl Database {
         }
         // An older revision that is no leaf may be an inner one: only the tree knows.
         for (id, revs) in unclear {
-            let Some(doc) = self.doc(&id).await? else { continue };
+            let Some(doc) = self.doc(&View::AsStored, &id).await? else { continue };
             let revs = doc.tree.missing(&revs);
             if !revs.is_empty() {
                 let possible_ancestors = doc.tree.possible_ancestors(&revs);
@@ -86,22 +96,29 @@ impl Database {
         Ok(missing)
     }
 
-    fn replicated(id: &str, leaf: StoredLeaf, path: Vec<Rev>) -> ReplicatedDoc {
-        let attachments = leaf.attachments.into_iter().map(|attachment| ReplicatedAttachment {
-            name: attachment.name,
-            content_type: attachment.content_type,
-            revpos: attachment.revpos,
-            length: attachment.length,
-            digest: attachment.digest.to_string(),
+    pub(super) fn replicated_attachment(
+        stored: &StoredAttachment,
+        content: Option<Content>,
+    ) -> ReplicatedAttachment {
+        ReplicatedAttachment {
+            name: stored.name.clone(),
+            content_type: stored.content_type.clone(),
+            revpos: stored.revpos,
+            length: stored.length,
+            digest: stored.digest.to_string(),
             is_encoded: false,
-            content: None,
-        });
+            content,
+        }
+    }
+
+    fn replicated(id: &str, leaf: StoredLeaf, path: Vec<Rev>) -> ReplicatedDoc {
+        let attachments = leaf.attachments.iter().map(|stored| Self::replicated_attachment(stored, None));
         ReplicatedDoc {
             id: id.to_owned(),
             path,
             deleted: leaf.deleted,
-            body: leaf.body,
             attachments: attachments.collect(),
+            body: leaf.body,
         }
     }
 }
@@ -147,7 +164,9 @@ impl Peer for Database {
                     "A filter function runs on a server; a local database takes doc_ids or a selector.",
                 ));
             }
-            let filter = Filter::new(query.doc_ids.clone(), query.selector.as_ref())?;
+            // A selector is about what documents hold; ids are those that replicate.
+            let view = if query.selector.is_some() { self.view()? } else { View::AsStored };
+            let filter = Filter::of_replication(query.doc_ids.as_deref(), query.selector.as_ref())?;
             let since = seq_number(since)?;
             let mut deadline = wait_ms.map(|ms| self.inner.platform.sleep(ms));
             loop {
@@ -164,9 +183,12 @@ impl Peer for Database {
                     continue;
                 }
                 let last_seq = entries.last().map_or(since, |entry| entry.seq);
-                let entries = self.matching(&filter, entries).await?;
+                let entries = self.matching(&view, &filter, entries).await?;
                 let state = self.inner.state.borrow();
-                let results = entries.iter().map(|entry| {
+                let entries = entries
+                    .into_iter()
+                    .filter(|entry| self.replicates(state.directory.doc(entry.number).id()));
+                let results = entries.map(|entry| {
                     let found = state.directory.doc(entry.number);
                     Change {
                         seq: entry.seq.into(),
@@ -193,12 +215,12 @@ impl Peer for Database {
         async move {
             let mut fetched = Vec::new();
             for MissingRevs { id, revs, .. } in wanted {
-                let doc = self.doc(&id).await?;
-                for (rev, leaf) in self.revisions(doc.as_ref(), revs, true).await? {
+                let doc = self.doc(&View::AsStored, &id).await?;
+                for (rev, leaf) in self.revisions(&View::AsStored, doc.as_ref(), revs, true).await? {
                     let doc = match (leaf, &doc) {
                         (Some(leaf), Some(doc)) => {
                             let path = path(&doc.tree, &leaf.rev);
-                            Ok(Self::replicated(&id, leaf, path))
+                            self.may_leave(Self::replicated(&id, leaf, path))
                         }
                         _ => Err(Error::missing()),
                     };
@@ -237,7 +259,7 @@ impl Peer for Database {
             let mut wanted: Vec<usize> =
                 (0..doc.attachments.len()).filter(|&index| !is_known(&doc.attachments[index])).collect();
             if wanted.iter().any(|&index| doc.attachments[index].is_encoded)
-                && let Some(mine) = self.doc(&doc.id).await?
+                && let Some(mine) = self.doc(&View::AsStored, &doc.id).await?
                 && let Some(leaf) = mine.leaves.iter().find(|leaf| doc.path.contains(&leaf.rev))
             {
                 wanted.retain(|&index| {
@@ -259,7 +281,7 @@ impl Peer for Database {
 
     fn local_doc<'a>(&'a self, id: &'a str) -> Pending<'a, Option<LocalDoc>> {
         async move {
-            let Some((rev, body)) = self.local(id).await? else { return Ok(None) };
+            let Some((rev, body)) = self.local(&View::AsStored, id).await? else { return Ok(None) };
             let body = serde_json::from_str(&body).map_err(|_| Error::corrupt("_local document"))?;
             Ok(Some(LocalDoc { rev: Some(format!("0-{rev}")), body }))
         }
@@ -274,7 +296,7 @@ impl Peer for Database {
                 body.insert("_rev".to_owned(), rev.into());
             }
             let json = serde_json::Value::Object(body).to_string();
-            Ok(self.put(&json, &[], &PutOptions::default()).await?.rev)
+            Ok(self.put_as(View::AsStored, &json, &[], &PutOptions::default()).await?.rev)
         }
         .boxed_local()
     }

@@ -8,6 +8,7 @@ use super::{
     Database,
     options::{BulkGetOptions, GetOptions, rev},
     render::{Members, Rendered},
+    view::View,
 };
 use crate::{
     error::{Error, Result},
@@ -33,9 +34,10 @@ impl Database {
     }
 
     async fn get_now(&self, id: &str, options: &GetOptions) -> Result<Rendered> {
+        let view = self.view()?;
         let mut out = Rendered::default();
         if let Some(local) = id.strip_prefix("_local/") {
-            let (rev, body) = self.local(local).await?.ok_or_else(Error::missing)?;
+            let (rev, body) = self.local(&view, local).await?.ok_or_else(Error::missing)?;
             out.push("{\"_id\":");
             out.push_str(id);
             out.push(",\"_rev\":\"0-");
@@ -60,18 +62,18 @@ impl Database {
         };
         if let Some(open_revs) = &options.open_revs {
             return self
-                .get_open_revs(id, open_revs, options.latest, members, options.atts_since.as_deref())
+                .get_open_revs(&view, id, open_revs, options.latest, members, options.atts_since.as_deref())
                 .await;
         }
         if asked.is_none() && !members.need_tree() && !options.revs_info && options.atts_since.is_none() {
-            let leaf = self.winner(id).await?.ok_or_else(Error::missing)?;
+            let leaf = self.winner(&view, id).await?.ok_or_else(Error::missing)?;
             if leaf.deleted {
                 return Err(Error::deleted());
             }
-            self.render(&mut out, id, &leaf, None, &members).await?;
+            self.render(&mut out, &view, id, &leaf, None, &members).await?;
             return Ok(out);
         }
-        let doc = self.doc(id).await?.ok_or_else(Error::missing)?;
+        let doc = self.doc(&view, id).await?.ok_or_else(Error::missing)?;
         let leaf = match asked {
             None => {
                 let winner = doc.leaves.first().ok_or_else(Error::missing)?;
@@ -83,26 +85,27 @@ impl Database {
             Some(rev) => {
                 let rev =
                     if options.latest { latest(&doc, &rev).into_iter().next().unwrap_or(rev) } else { rev };
-                self.leaf_of(&doc, &rev).await?.ok_or_else(Error::missing)?
+                self.leaf_of(&view, &doc, &rev).await?.ok_or_else(Error::missing)?
             }
         };
         let mut members = since(members, options.atts_since.as_deref(), &doc, &leaf)?;
         if options.revs_info {
             members.revs_info = Some(self.revs_info(&doc, &leaf.rev).await?);
         }
-        self.render(&mut out, id, &leaf, Some(&doc), &members).await?;
+        self.render(&mut out, &view, id, &leaf, Some(&doc), &members).await?;
         Ok(out)
     }
 
     async fn get_open_revs(
         &self,
+        view: &View,
         id: &str,
         open_revs: &Value,
         latest_wanted: bool,
         members: Members,
         atts_since: Option<&[String]>,
     ) -> Result<Rendered> {
-        let doc = self.doc(id).await?;
+        let doc = self.doc(view, id).await?;
         let wanted: Vec<Rev> = match open_revs {
             Value::String(all) if all == "all" => {
                 let doc = doc.as_ref().ok_or_else(Error::missing)?;
@@ -118,7 +121,7 @@ impl Database {
         };
         let mut out = Rendered::default();
         out.push("[");
-        for (rev, found) in self.revisions(doc.as_ref(), wanted, latest_wanted).await? {
+        for (rev, found) in self.revisions(view, doc.as_ref(), wanted, latest_wanted).await? {
             if out.json.len() > 1 {
                 out.push(",");
             }
@@ -126,7 +129,7 @@ impl Database {
                 (Some(leaf), Some(doc)) => {
                     out.push("{\"ok\":");
                     let members = since(members.clone(), atts_since, doc, &leaf)?;
-                    self.render(&mut out, id, &leaf, Some(doc), &members).await?;
+                    self.render(&mut out, view, id, &leaf, Some(doc), &members).await?;
                 }
                 _ => {
                     out.push("{\"missing\":");
@@ -142,6 +145,7 @@ impl Database {
     /// The bodies of the revisions wanted, or of the leaves that followed them.
     pub(super) async fn revisions(
         &self,
+        view: &View,
         doc: Option<&DocState>,
         wanted: Vec<Rev>,
         latest_wanted: bool,
@@ -154,13 +158,13 @@ impl Database {
             };
             let leaves = if latest_wanted { latest(doc, &rev) } else { Vec::new() };
             if leaves.is_empty() {
-                let leaf = self.leaf_of(doc, &rev).await?;
+                let leaf = self.leaf_of(view, doc, &rev).await?;
                 found.push((rev, leaf));
             }
             for rev in leaves {
                 // Two revisions may have the same leaf after them; it is told once.
                 if !found.iter().any(|(there, leaf)| leaf.is_some() && *there == rev) {
-                    let leaf = self.leaf_of(doc, &rev).await?;
+                    let leaf = self.leaf_of(view, doc, &rev).await?;
                     found.push((rev, leaf));
                 }
             }
@@ -172,6 +176,7 @@ impl Database {
     ///
     /// Shape:  `{"results":[{"id":…,"docs":[{"ok":doc} | {"error":{"id","rev","error","reason"}}]}]}`.
     pub async fn bulk_get(&self, options: &BulkGetOptions) -> Result<Rendered> {
+        let view = self.view()?;
         let mut out = Rendered::default();
         out.push("{\"results\":[");
         for (index, item) in options.docs.iter().enumerate() {
@@ -181,7 +186,7 @@ impl Database {
             let (json, contents) = (out.json.len(), out.contents.len());
             loop {
                 let before = self.last_seq();
-                match self.bulk_get_one(&mut out, options, item).await {
+                match self.bulk_get_one(&mut out, &view, options, item).await {
                     Err(error) if self.may_read_again(&error, before).await => {
                         out.json.truncate(json);
                         out.contents.truncate(contents);
@@ -198,6 +203,7 @@ impl Database {
     async fn bulk_get_one(
         &self,
         out: &mut Rendered,
+        view: &View,
         options: &BulkGetOptions,
         item: &super::options::BulkGetItem,
     ) -> Result<()> {
@@ -214,7 +220,7 @@ impl Database {
                 return Ok(());
             }
         };
-        let doc = self.doc(&item.id).await?;
+        let doc = self.doc(view, &item.id).await?;
         let wanted = match (&doc, asked) {
             (_, Some(rev)) => vec![rev],
             (Some(doc), None) => doc.leaves.iter().take(1).map(|leaf| leaf.rev.clone()).collect(),
@@ -224,7 +230,7 @@ impl Database {
             }
         };
         for (index, (rev, leaf)) in
-            self.revisions(doc.as_ref(), wanted, options.latest).await?.into_iter().enumerate()
+            self.revisions(view, doc.as_ref(), wanted, options.latest).await?.into_iter().enumerate()
         {
             if index > 0 {
                 out.push(",");
@@ -233,7 +239,7 @@ impl Database {
                 (Some(leaf), Some(doc)) => {
                     out.push("{\"ok\":");
                     let members = since(members.clone(), item.atts_since.as_deref(), doc, &leaf)?;
-                    self.render(out, &item.id, &leaf, Some(doc), &members).await?;
+                    self.render(out, view, &item.id, &leaf, Some(doc), &members).await?;
                     out.push("}");
                 }
                 _ => bulk_get_error(out, &item.id, &rev.to_string(), &Error::missing()),
@@ -268,7 +274,7 @@ impl Database {
     }
 
     /// A revision's body: a leaf's, or an older one's for as long as no compaction dropped it.
-    pub(super) async fn leaf_of(&self, doc: &DocState, rev: &Rev) -> Result<Option<StoredLeaf>> {
+    pub(super) async fn leaf_of(&self, view: &View, doc: &DocState, rev: &Rev) -> Result<Option<StoredLeaf>> {
         if let Some(leaf) = doc.leaves.iter().find(|leaf| leaf.rev == *rev) {
             return Ok(Some(leaf.clone()));
         }
@@ -279,7 +285,7 @@ impl Database {
         while let Some(place) = at {
             let Some(entry) = self.entry(place).await? else { break };
             if let Some(leaf) = entry.leaves.into_iter().find(|leaf| leaf.rev == *rev) {
-                return Ok(Some(leaf));
+                return view.leaf(&doc.id, leaf).map(Some);
             }
             at = before(place, entry.prev);
         }
@@ -294,18 +300,19 @@ impl Database {
         }
     }
 
-    /// A document's whole state.
-    pub(super) async fn doc(&self, id: &str) -> Result<Option<DocState>> {
-        match self.locate(id).await? {
-            Some((block, at)) => Ok(Some(read_at(&block, at.offset)?.doc()?)),
+    /// A document's whole state as it is seen; its `id` is that under which it is stored.
+    pub(super) async fn doc(&self, view: &View, id: &str) -> Result<Option<DocState>> {
+        match self.locate(&view.key(id)).await? {
+            Some((block, at)) => Ok(Some(view.doc(read_at(&block, at.offset)?.doc()?)?)),
             None => Ok(None),
         }
     }
 
     /// A document's winning leaf.
-    pub(super) async fn winner(&self, id: &str) -> Result<Option<StoredLeaf>> {
-        match self.locate(id).await? {
-            Some((block, at)) => Ok(Some(read_at(&block, at.offset)?.winner()?)),
+    pub(super) async fn winner(&self, view: &View, id: &str) -> Result<Option<StoredLeaf>> {
+        let key = view.key(id);
+        match self.locate(&key).await? {
+            Some((block, at)) => Ok(Some(view.leaf(&key, read_at(&block, at.offset)?.winner()?)?)),
             None => Ok(None),
         }
     }
@@ -332,16 +339,18 @@ impl Database {
     }
 
     /// A `_local/` document (`id` without the prefix): N of its revision `0-N`, and its body.
-    pub(super) async fn local(&self, id: &str) -> Result<Option<(u64, String)>> {
+    pub(super) async fn local(&self, view: &View, id: &str) -> Result<Option<(u64, String)>> {
         self.fresh().await?;
-        let place = || self.inner.state.borrow().directory.local(id);
+        let key = view.local_key(id);
+        let place = || self.inner.state.borrow().directory.local(&key);
         if place().is_none() {
             self.refresh().await?;
         }
         loop {
             let Some((rev, at)) = place() else { return Ok(None) };
             if let Some(block) = self.inner.blocks(vec![at.block]).await?.remove(&at.block) {
-                return Ok(Some((rev, read_at(&block, at.offset)?.local_body()?)));
+                let body = read_at(&block, at.offset)?.local_body()?;
+                return Ok(Some((rev, view.local(id, rev, body)?)));
             }
             self.refresh().await?;
             if place() == Some((rev, at)) {

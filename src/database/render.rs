@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::Database;
+use super::{Database, view::View};
 use crate::{
     error::{Error, Result},
     log::{DocState, StoredLeaf},
@@ -82,6 +82,7 @@ impl Database {
     pub(super) async fn render(
         &self,
         out: &mut Rendered,
+        view: &View,
         id: &str,
         leaf: &StoredLeaf,
         doc: Option<&DocState>,
@@ -101,7 +102,7 @@ impl Database {
             out.push(body);
         }
         if !leaf.attachments.is_empty() {
-            self.render_attachments(out, leaf, members).await?;
+            self.render_attachments(out, view, leaf, members).await?;
         }
         if let Some(doc) = doc {
             render_history(out, leaf, doc, members);
@@ -113,6 +114,7 @@ impl Database {
     async fn render_attachments(
         &self,
         out: &mut Rendered,
+        view: &View,
         leaf: &StoredLeaf,
         members: &Members,
     ) -> Result<()> {
@@ -131,7 +133,7 @@ impl Database {
             out.push("\"");
             let is_known = members.stubs_up_to > 0 && attachment.revpos <= members.stubs_up_to;
             if members.attachments && !is_known {
-                let content = self.inner.store.content(attachment.digest).await?;
+                let content = self.content(view, attachment).await?;
                 let content = content.ok_or_else(content_gone)?;
                 out.push(",\"data\":");
                 if members.binary {

@@ -5,6 +5,7 @@
 //! builder, which is synchronous and may run twice.
 
 use std::{
+    borrow::Cow,
     collections::{HashMap, HashSet},
     rc::Rc,
 };
@@ -15,11 +16,12 @@ use super::{
     Database, Inner, Job, Reply, State,
     edit::{Change, Edit, EditAttachment, apply},
     options::{BulkDocsOptions, PutOptions},
+    view::View,
 };
 use crate::{
     error::{Error, Kind, Result},
     log::{BlockBuilder, DocState, Location, read_at},
-    model::{Bytes, Content, Digest, Draft, DraftAttachment, hex, split_array},
+    model::{Bytes, Content, Digest, Draft, hex, split_array},
     peer::ReplicatedDoc,
     store::{Batch, Block, BlockNo},
 };
@@ -38,6 +40,13 @@ pub struct Written {
     pub rev: String,
 }
 
+/// How a caller's documents are written.
+pub(super) struct How {
+    pub(super) view: View,
+    pub(super) new_edits: bool,
+    pub(super) force: bool,
+}
+
 impl Database {
     /// Writes a document: PouchDB's `put`.
     ///
@@ -46,13 +55,26 @@ impl Database {
     /// `missing_stub`; 413 `document_too_large`; 507 `insufficient_storage`.
     /// Atomic: the whole document with its attachments, or nothing.
     pub async fn put(&self, json: &str, contents: &[Content], options: &PutOptions) -> Result<Written> {
-        let edit = self.parse(json, contents, options.new_edits != Some(false), options.force, false).await?;
+        self.put_as(self.view()?, json, contents, options).await
+    }
+
+    pub(super) async fn put_as(
+        &self,
+        view: View,
+        json: &str,
+        contents: &[Content],
+        options: &PutOptions,
+    ) -> Result<Written> {
+        let how = How { view, new_edits: options.new_edits != Some(false), force: options.force };
+        let edit = self.check(Draft::parse(json, contents)?, &how, false).await?;
         self.write_one(edit).await
     }
 
     /// Writes a document, making an id for one that has none: PouchDB's `post`.
     pub async fn post(&self, json: &str, contents: &[Content], options: &PutOptions) -> Result<Written> {
-        let edit = self.parse(json, contents, options.new_edits != Some(false), options.force, true).await?;
+        let how =
+            How { view: self.view()?, new_edits: options.new_edits != Some(false), force: options.force };
+        let edit = self.check(Draft::parse(json, contents)?, &how, true).await?;
         self.write_one(edit).await
     }
 
@@ -69,14 +91,13 @@ impl Database {
         contents: &[Content],
         options: &BulkDocsOptions,
     ) -> Result<Vec<(Option<String>, Result<Written>)>> {
-        self.inner.open()?;
-        let new_edits = options.new_edits != Some(false);
+        let how = How { view: self.view()?, new_edits: options.new_edits != Some(false), force: false };
         let mut edits = Vec::new();
         for (index, text) in split_array(json)?.into_iter().enumerate() {
             if index % PARSE_AT_ONCE == PARSE_AT_ONCE - 1 {
                 self.inner.platform.sleep(0).await;
             }
-            edits.push(self.parse(text.get(), contents, new_edits, false, true).await?);
+            edits.push(self.check(Draft::parse(text.get(), contents)?, &how, true).await?);
         }
         let ids: Vec<String> = edits.iter().map(Edit::full_id).collect();
         let written = self.write_edits(edits).await?;
@@ -93,31 +114,16 @@ impl Database {
             ..Draft::default()
         };
         crate::model::check_doc_id(id)?;
-        if !id.starts_with("_local/") && self.winner(id).await?.ok_or_else(Error::missing)?.deleted {
+        let how = How { view: self.view()?, new_edits: true, force: false };
+        if !id.starts_with("_local/") && self.winner(&how.view, id).await?.ok_or_else(Error::missing)?.deleted
+        {
             return Err(Error::deleted());
         }
-        let edit = self.check(draft, true, false, false).await?;
+        let edit = self.check(draft, &how, false).await?;
         self.write_one(edit).await
     }
 
-    async fn parse(
-        &self,
-        json: &str,
-        contents: &[Content],
-        new_edits: bool,
-        force: bool,
-        make_id: bool,
-    ) -> Result<Edit> {
-        self.check(Draft::parse(json, contents)?, new_edits, force, make_id).await
-    }
-
-    pub(super) async fn check(
-        &self,
-        draft: Draft,
-        new_edits: bool,
-        force: bool,
-        make_id: bool,
-    ) -> Result<Edit> {
+    pub(super) async fn check(&self, draft: Draft, how: &How, make_id: bool) -> Result<Edit> {
         let id = match &draft.id {
             Some(id) => id.clone(),
             None if make_id => self.new_id(),
@@ -131,17 +137,25 @@ impl Database {
             draft.body_digest()?;
             let parent = draft.rev.as_deref().map(local_rev).transpose()?;
             let change = Change::Local { parent, deleted: draft.deleted, body: draft.body };
-            return Ok(Edit { id: id.to_owned(), change });
+            return Ok(Edit::local(&how.view, id.to_owned(), change));
         }
         let mut attachments = Vec::with_capacity(draft.attachments.len());
         let body_digest = draft.body_digest()?;
         let parent = draft.parent()?;
         for attachment in draft.attachments {
-            attachments.push(EditAttachment::from_draft(attachment).await?);
+            attachments.push(how.view.sealed(&id, EditAttachment::from_draft(attachment).await?).await?);
         }
-        let change = if new_edits {
-            Change::New { parent, force, deleted: draft.deleted, body: draft.body, body_digest, attachments }
+        let change = if how.new_edits {
+            Change::New {
+                parent,
+                force: how.force,
+                deleted: draft.deleted,
+                body: draft.body,
+                body_digest,
+                attachments,
+            }
         } else {
+            how.view.takes_revisions()?;
             let path = match (draft.path, parent) {
                 (Some(path), _) => path,
                 (None, Some(rev)) => vec![rev],
@@ -151,7 +165,7 @@ impl Database {
             };
             Change::Replicated { path, deleted: draft.deleted, body: draft.body, attachments }
         };
-        Ok(Edit { id, change })
+        Ok(Edit::new(&how.view, id, change))
     }
 
     /// An id as CouchDB makes them for `POST`: 32 hexadecimal digits.
@@ -182,7 +196,7 @@ impl Database {
             if index % PARSE_AT_ONCE == PARSE_AT_ONCE - 1 {
                 self.inner.platform.sleep(0).await;
             }
-            match self.check_replica(doc).await {
+            match self.admit(doc).await {
                 Ok(edit) => {
                     edits.push(edit);
                     outcomes.push(Ok(()));
@@ -199,26 +213,17 @@ impl Database {
         Ok(outcomes)
     }
 
-    async fn check_replica(&self, doc: ReplicatedDoc) -> Result<Edit> {
+    pub(super) async fn check_replica(&self, doc: ReplicatedDoc) -> Result<Edit> {
         crate::model::check_doc_id(&doc.id)?;
         if doc.body.len() > self.inner.options.max_document_bytes {
             return Err(Error::new(Kind::DocumentTooLarge, doc.id));
         }
         let mut attachments = Vec::with_capacity(doc.attachments.len());
         for attachment in doc.attachments {
-            let draft = DraftAttachment {
-                name: attachment.name,
-                content_type: Some(attachment.content_type),
-                revpos: Some(attachment.revpos),
-                length: Some(attachment.length),
-                digest: Some(attachment.digest),
-                is_encoded: attachment.is_encoded,
-                content: attachment.content,
-            };
-            attachments.push(EditAttachment::from_draft(draft).await?);
+            attachments.push(EditAttachment::of_replicated(attachment).await?);
         }
         let change = Change::Replicated { path: doc.path, deleted: doc.deleted, body: doc.body, attachments };
-        Ok(Edit { id: doc.id, change })
+        Ok(Edit::new(&View::AsStored, doc.id, change))
     }
 }
 
@@ -364,7 +369,18 @@ impl State {
                         continue;
                     }
                     let rev = if *deleted { 0 } else { current + 1 };
-                    builder.push_local(&edit.id, rev, if *deleted { "{}" } else { body });
+                    let sealed = if *deleted {
+                        Ok(Cow::Borrowed("{}"))
+                    } else {
+                        edit.view.sealed_local(edit.name(), rev, body)
+                    };
+                    match sealed {
+                        Ok(body) => builder.push_local(&edit.id, rev, &body),
+                        Err(error) => {
+                            outcomes.push(Err(error));
+                            continue;
+                        }
+                    };
                     locals.insert(&edit.id, rev);
                     outcomes.push(Ok(Written { ok: true, id: edit.full_id(), rev: format!("0-{rev}") }));
                     continue;
@@ -392,15 +408,15 @@ impl State {
                         doc.prev = current.map(|(_, at)| at);
                         let at = builder.push_doc(&doc);
                         for attachment in edit.attachments() {
-                            if let Some((content, digest)) = &attachment.data
-                                && !self.directory.refers_to(digest)
-                                && put.insert(*digest)
+                            if let Some((content, digest)) = attachment.stored()
+                                && !self.directory.refers_to(&digest)
+                                && put.insert(digest)
                             {
-                                built.contents.push((*digest, content.clone()));
+                                built.contents.push((digest, content.clone()));
                             }
                         }
                         docs.insert(&edit.id, (doc, at));
-                        outcomes.push(Ok(Written { ok: true, id: edit.id.clone(), rev: rev.to_string() }));
+                        outcomes.push(Ok(edit.written(&rev)));
                     }
                     unchanged => {
                         if let Some(current) = current {
@@ -413,11 +429,7 @@ impl State {
                         if is_trial {
                             refused = unchanged.err();
                         } else {
-                            outcomes.push(unchanged.map(|(rev, _)| Written {
-                                ok: true,
-                                id: edit.id.clone(),
-                                rev: rev.to_string(),
-                            }));
+                            outcomes.push(unchanged.map(|(rev, _)| edit.written(&rev)));
                         }
                     }
                 }

@@ -15,6 +15,8 @@
 //! ```
 //! Numbers are varints, texts have their length before them.
 
+use std::rc::Rc;
+
 use super::{
     FORMAT,
     codec::{Input, put_rev, put_rev_id, put_str, put_varint},
@@ -23,6 +25,7 @@ use crate::{
     error::{Error, Kind, Result},
     model::{Digest, Rev, sort_by},
     revtree::{Node, RevTree},
+    seal::SealedFile,
     store::BlockNo,
 };
 
@@ -53,6 +56,8 @@ pub struct StoredAttachment {
     pub revpos: u64,
     /// Which content.
     pub digest: Digest,
+    /// How the content is opened, where this is what a sealed document says of it; such a one is not written.
+    pub sealed: Option<Rc<SealedFile>>,
 }
 
 /// A leaf's body.
@@ -402,6 +407,7 @@ impl EntryAt<'_> {
                 length: input.varint()?,
                 revpos: input.varint()?,
                 digest: input.digest()?,
+                sealed: None,
             });
         }
         Ok(StoredLeaf { rev, deleted, body, attachments })

@@ -168,6 +168,7 @@ mod tests {
                 length: 1,
                 revpos: 1,
                 digest: Digest::of(id.as_bytes()),
+                sealed: None,
             };
             let leaf = |text: &&str| StoredLeaf {
                 rev: rev(text),

@@ -1,0 +1,298 @@
+//! The gates of a sealed channel: what comes in from elsewhere, and what may leave.
+//!
+//! A server can claim anything: another parent, a tombstone of its own, an envelope that belongs to another
+//! document. The revision tree believes what it is told, so nothing reaches it that did not prove itself
+//! ([`Sealer::verify`]). What fails, or cannot be told (the channel is locked, the key of a new epoch has not
+//! come), is *held*: kept as it came, with the reason, under an id of its own that no caller sees and that
+//! does not replicate.
+//!
+//! ```text
+//! h-<id>~<rev>   body {"reason":…, "error":…, "path":[…], "deleted":…, "doc":{…}}, attachments as they came
+//! ```
+//!
+//! A revision that is held counts as known, so it is not fetched again and again. It is tried once more when
+//! the channel is unlocked, when a document of the channel's own arrives, or when somebody asks; then it goes where it
+//! belongs. Discarded, it is as if it had never come.
+//!
+//! Going out, a document must be of a class that the channel knows and, if the channel is open, pass the same
+//! check as one that comes in.
+
+use std::ops::Bound;
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use super::{
+    Database,
+    edit::{Change, Edit, EditAttachment},
+    render::content_gone,
+    view::{Line, View},
+};
+use crate::{
+    error::{Error, Kind, Result},
+    log::{DocState, StoredLeaf, read_at},
+    model::{Digest, Rev, canonical},
+    peer::ReplicatedDoc,
+};
+
+/// How the ids of held revisions begin, and what comes after all of them.
+const HELD: &str = "h-";
+const HELD_END: &str = "h.";
+
+/// Revisions held at most; more are refused one by one, so that the replication tells of them.
+const MOST_HELD: usize = 10_000;
+
+/// Why a revision is held, and what it came as.
+#[derive(Serialize, Deserialize)]
+struct Held {
+    error: String,
+    reason: String,
+    id: String,
+    /// The revision and its ancestors as the source told them, newest first.
+    path: Vec<String>,
+    deleted: bool,
+    doc: Box<RawValue>,
+}
+
+/// A revision that did not pass the gate.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Quarantined {
+    /// The document, as it is stored on the server.
+    pub id: String,
+    /// Which revision of it.
+    pub rev: String,
+    /// What kind of failure: `locked` and `unknown_epoch` may pass by themselves.
+    pub error: String,
+    /// In words.
+    pub reason: String,
+}
+
+impl Database {
+    /// Whether this is a sealed channel. Fixed when the database was made.
+    pub fn is_sealed(&self) -> bool {
+        self.inner.is_sealed
+    }
+
+    /// Looks at what comes in: gives what may be stored, as the edit that stores it. In a channel that is not
+    /// sealed everything may.
+    pub(super) async fn admit(&self, doc: ReplicatedDoc) -> Result<Edit> {
+        if !self.inner.is_sealed {
+            return self.check_replica(doc).await;
+        }
+        match self.proven(doc).await? {
+            Ok(doc) => self.check_replica(doc).await,
+            Err((doc, error)) => self.held(doc, error).await,
+        }
+    }
+
+    /// A revision that proved itself, with as much of its history as did; or why not.
+    async fn proven(
+        &self,
+        mut doc: ReplicatedDoc,
+    ) -> Result<std::result::Result<ReplicatedDoc, (ReplicatedDoc, Error)>> {
+        let sealer = match self.view() {
+            Ok(View::Opened(opened)) => opened.sealer().clone(),
+            Ok(View::AsStored) => return Ok(Err((doc, Error::locked()))),
+            Err(error) if error.kind() == Kind::Locked => return Ok(Err((doc, error))),
+            Err(error) => return Err(error),
+        };
+        let current = self.doc(&View::AsStored, &doc.id).await?;
+        let line = self.line_of(&doc, current.as_ref(), &*sealer).await?;
+        Ok(match sealer.verify(&doc, line.as_ref()) {
+            Ok(()) => {
+                if line.is_none() {
+                    // The envelope vouches for the parent alone. What else was told of the history might
+                    // hide a revision that is still to come.
+                    doc.path.truncate(2);
+                }
+                Ok(doc)
+            }
+            Err(error) => Err((doc, error)),
+        })
+    }
+
+    /// The line of the ancestors a revision came with, as far as they are known here.
+    async fn line_of(
+        &self,
+        doc: &ReplicatedDoc,
+        current: Option<&DocState>,
+        sealer: &dyn super::Sealer,
+    ) -> Result<Option<Line>> {
+        let ancestors = doc.path.get(1..).unwrap_or_default();
+        if let Some(line) = sealer.line(&doc.id, ancestors, None) {
+            return Ok(Some(line));
+        }
+        let Some(current) = current else { return Ok(None) };
+        for (index, ancestor) in ancestors.iter().enumerate() {
+            if let Some(leaf) = self.leaf_of(&View::AsStored, current, ancestor).await? {
+                return Ok(sealer.line(&doc.id, ancestors, Some((index, &leaf))));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The edit that keeps a revision aside.
+    async fn held(&self, doc: ReplicatedDoc, error: Error) -> Result<Edit> {
+        if self.held_numbers().len() >= MOST_HELD {
+            return Err(error);
+        }
+        let rev = doc.path.first().ok_or_else(Error::missing)?;
+        let id = held_id(&doc.id, rev);
+        let held = Held {
+            error: error.name().to_owned(),
+            reason: error.reason().to_owned(),
+            id: doc.id,
+            path: doc.path.iter().map(Rev::to_string).collect(),
+            deleted: doc.deleted,
+            doc: RawValue::from_string(doc.body).map_err(|_| Error::corrupt("document"))?,
+        };
+        let body = serde_json::to_string(&held).map_err(|_| Error::corrupt("document"))?;
+        let body_digest = canonical::digest(&body)?;
+        let mut attachments = Vec::with_capacity(doc.attachments.len());
+        for attachment in doc.attachments {
+            attachments.push(EditAttachment::of_replicated(attachment).await?);
+        }
+        let change = Change::Aside { body, body_digest, attachments };
+        Ok(Edit::new(&View::AsStored, id, change))
+    }
+
+    /// The revisions that are held, by their numbers in the directory.
+    fn held_numbers(&self) -> Vec<u32> {
+        let state = self.inner.state.borrow();
+        let mut numbers = state.directory.ids(Bound::Included(HELD), Bound::Excluded(HELD_END));
+        numbers.retain(|&number| !state.directory.doc(number).deleted());
+        numbers
+    }
+
+    /// Whether a revision is held.
+    pub(super) fn is_held(&self, id: &str, rev: &Rev) -> bool {
+        let state = self.inner.state.borrow();
+        self.inner.is_sealed && state.directory.find(&held_id(id, rev)).is_some_and(|found| !found.deleted())
+    }
+
+    /// Whether what is stored under an id replicates.
+    pub(super) fn replicates(&self, id: &str) -> bool {
+        !self.inner.is_sealed || !id.starts_with(HELD)
+    }
+
+    /// Looks at what goes out of a sealed channel.
+    ///
+    /// Errors: 403 `forbidden` for anything that is not sealed as it has to be.
+    pub(super) fn may_leave(&self, doc: ReplicatedDoc) -> Result<ReplicatedDoc> {
+        if !self.inner.is_sealed {
+            return Ok(doc);
+        }
+        let checked = match &*self.inner.view.borrow() {
+            Some(View::Opened(opened)) => {
+                let sealer = opened.sealer();
+                let line = sealer.line(&doc.id, doc.path.get(1..).unwrap_or_default(), None);
+                sealer.verify(&doc, line.as_ref())
+            }
+            _ => crate::seal::is_sealed(&doc.id, &doc.body, &doc.attachments),
+        };
+        match checked {
+            Ok(()) => Ok(doc),
+            Err(error) => {
+                let refused =
+                    Error::new(Kind::Forbidden, "What is not sealed does not leave a sealed channel.");
+                Err(refused.with_source(error))
+            }
+        }
+    }
+
+    /// The revisions that did not pass the gate.
+    pub async fn quarantine(&self) -> Result<Vec<Quarantined>> {
+        let held = self.all_held().await?;
+        let told = held.into_iter().map(|(_, held, _)| {
+            let rev = held.path.into_iter().next().unwrap_or_default();
+            Quarantined { id: held.id, rev, error: held.error, reason: held.reason }
+        });
+        Ok(told.collect())
+    }
+
+    /// Looks at what is held once more; says how many revisions passed.
+    ///
+    /// Errors: `locked`; what the store says.
+    /// Atomic: each revision goes from one place to the other in one commit.
+    pub async fn retry_quarantine(&self) -> Result<u64> {
+        self.view()?;
+        let mut passed = 0;
+        for (key, held, leaf) in self.all_held().await? {
+            let mut doc = held.replicated()?;
+            for stored in &leaf.attachments {
+                let content = self.inner.store.content(stored.digest).await?.ok_or_else(content_gone)?;
+                doc.attachments.push(Self::replicated_attachment(stored, Some(content)));
+            }
+            if let Ok(doc) = self.proven(doc).await? {
+                let edits = vec![self.check_replica(doc).await?, released(key, leaf.rev)];
+                let outcomes = self.write_edits(edits).await?;
+                passed += u64::from(outcomes.iter().all(Result::is_ok));
+            }
+        }
+        Ok(passed)
+    }
+
+    /// Forgets what is held, or one revision of it. It is fetched again when a replication starts anew.
+    ///
+    /// Errors: 404 `not_found` if the revision named is not held.
+    pub async fn discard_quarantine(&self, only: Option<(&str, &str)>) -> Result<u64> {
+        let mut edits = Vec::new();
+        for (key, held, leaf) in self.all_held().await? {
+            let is_meant =
+                |(id, rev): (&str, &str)| held.id == id && held.path.first().is_some_and(|own| own == rev);
+            if only.is_none_or(is_meant) {
+                edits.push(released(key, leaf.rev));
+            }
+        }
+        if edits.is_empty() && only.is_some() {
+            return Err(Error::missing());
+        }
+        let outcomes = self.write_edits(edits).await?;
+        Ok(outcomes.iter().filter(|outcome| outcome.is_ok()).count() as u64)
+    }
+
+    async fn all_held(&self) -> Result<Vec<(String, Held, StoredLeaf)>> {
+        self.fresh().await?;
+        let numbers = self.held_numbers();
+        let blocks = self.blocks_of(&numbers).await?;
+        let state = self.inner.state.borrow();
+        let mut all = Vec::with_capacity(numbers.len());
+        for number in numbers {
+            let found = state.directory.doc(number);
+            let Some(block) = blocks.get(&found.at().block) else { continue };
+            let leaf = read_at(block, found.at().offset)?.winner()?;
+            let held = serde_json::from_str(&leaf.body).map_err(|_| Error::corrupt("quarantine"))?;
+            all.push((found.id().to_owned(), held, leaf));
+        }
+        Ok(all)
+    }
+}
+
+impl Held {
+    /// As it came, without attachments.
+    fn replicated(&self) -> Result<ReplicatedDoc> {
+        let path = self.path.iter().map(|rev| rev.parse()).collect::<Result<Vec<Rev>>>()?;
+        if path.is_empty() {
+            return Err(Error::corrupt("quarantine"));
+        }
+        let (id, body) = (self.id.clone(), self.doc.get().to_owned());
+        Ok(ReplicatedDoc { id, path, deleted: self.deleted, body, attachments: Vec::new() })
+    }
+}
+
+fn held_id(id: &str, rev: &Rev) -> String {
+    format!("{HELD}{id}~{rev}")
+}
+
+/// The edit after which a revision is not held any more.
+fn released(key: String, rev: Rev) -> Edit {
+    let change = Change::New {
+        parent: Some(rev),
+        force: false,
+        deleted: true,
+        body: "{}".to_owned(),
+        body_digest: Digest::of(b"{}"),
+        attachments: Vec::new(),
+    };
+    Edit::new(&View::AsStored, key, change)
+}

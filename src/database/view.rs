@@ -1,0 +1,405 @@
+//! What a caller sees of the documents that are stored: themselves or, in a sealed channel, what they hold.
+//!
+//! ```text
+//! put, bulk_docs ─► plain edit ─► commit: parent, conflicts ─► new leaf ─► seal ─► stored, replicated
+//! get, changes   ◄─ plain leaf ◄────────────── open ◄──────────────────────────── as stored
+//! ```
+//!
+//! A sealed channel stores what it replicates, byte for byte, so replication looks at every database
+//! [`View::AsStored`]. Everything else asks for [`Database::view`]: there ids are those that the caller knows,
+//! and a leaf that is read is opened, one that is made is sealed. The rules of edits and conflicts need the
+//! revision tree alone, which is the same both ways.
+
+use std::{borrow::Cow, cell::RefCell, ops::Bound, rc::Rc};
+
+use super::{
+    Database,
+    edit::{self, EditAttachment},
+};
+use crate::{
+    error::{Error, Kind, Pending, Result},
+    log::{Directory, DocState, Found, StoredAttachment, StoredLeaf, read_at},
+    model::{Content, Digest, Rev, sort_by},
+    peer::ReplicatedDoc,
+    seal::SealedFile,
+};
+
+/// Names learned between two turns of the event loop: a few milliseconds' worth.
+const NAMES_AT_ONCE: usize = 250;
+
+/// See the module's page.
+#[derive(Clone)]
+pub(super) enum View {
+    /// The bytes that are stored, under the ids they have there.
+    AsStored,
+    /// What they hold.
+    Opened(Rc<Opened>),
+}
+
+/// A sealed channel whose keys are at hand.
+pub(super) struct Opened {
+    sealer: Rc<dyn Sealer>,
+    names: RefCell<Names>,
+}
+
+/// Port: seals and opens the documents of one channel. Pure, apart from the contents of attachments.
+pub trait Sealer {
+    /// The id that a document is stored under.
+    fn id(&self, name: &str) -> String;
+
+    /// The id that a `_local/` document is stored under (both without the prefix).
+    fn local_id(&self, name: &str) -> String;
+
+    /// How the stored ids of the caller's documents begin; others are the channel's own.
+    fn prefix(&self) -> &str;
+
+    /// A leaf, sealed: its revision and everything else that is stored of it. `line` is that of its ancestors.
+    fn seal(&self, leaf: PlainLeaf<'_>, line: &Line) -> Result<StoredLeaf>;
+
+    /// What binds a revision to all its ancestors, from the parent on; `known` is one of them, by its place,
+    /// as it is stored. `None` where that one is missing and the first revision of all is not among them.
+    fn line(&self, id: &str, ancestors: &[Rev], known: Option<(usize, &StoredLeaf)>) -> Option<Line>;
+
+    /// Whether a revision from elsewhere is what its author sealed, in its place. `line` is that of the
+    /// ancestors it came with, if known.
+    ///
+    /// Errors: why it is not, or why that cannot be told (yet).
+    fn verify(&self, doc: &ReplicatedDoc, line: Option<&Line>) -> Result<()>;
+
+    /// What a leaf holds: the document's name, and the leaf with its plain body and attachments.
+    ///
+    /// Errors: `corrupt` where it does not open.
+    fn open(&self, id: &str, leaf: &StoredLeaf) -> Result<(String, StoredLeaf)>;
+
+    /// Seals an attachment's bytes for a document: what is stored, and how it is opened.
+    fn seal_content<'a>(
+        &'a self,
+        name: &'a str,
+        content: Content,
+        digest: Digest,
+    ) -> Pending<'a, (Content, Rc<SealedFile>)>;
+
+    /// An attachment's bytes, opened as they are read.
+    fn open_content(&self, content: Content, file: &Rc<SealedFile>) -> Content;
+
+    /// Seals the body of a `_local/` document, of revision `0-n`.
+    fn seal_local(&self, name: &str, n: u64, body: &str) -> Result<String>;
+
+    /// Opens it again.
+    fn open_local(&self, name: &str, n: u64, body: &str) -> Result<String>;
+}
+
+/// A digest of all ancestors of a revision.
+pub type Line = [u8; 32];
+
+/// A leaf to be sealed.
+pub struct PlainLeaf<'a> {
+    /// The document.
+    pub name: &'a str,
+    /// On which revision it stands.
+    pub parent: Option<&'a Rev>,
+    /// Whether it is a tombstone.
+    pub deleted: bool,
+    /// A JSON object as text, without special members.
+    pub body: &'a str,
+    /// By name.
+    pub attachments: &'a [StoredAttachment],
+}
+
+/// The plain ids of a sealed channel's documents, by their numbers in the directory. In memory alone, filled
+/// when something first needs them.
+#[derive(Default)]
+struct Names {
+    of: Vec<Name>,
+    /// The numbers of the documents known, in the order of their names.
+    order: Vec<u32>,
+}
+
+#[derive(Clone, Default)]
+enum Name {
+    #[default]
+    Unknown,
+    /// No document of the caller's.
+    Hidden,
+    Plain(Box<str>),
+}
+
+impl View {
+    /// The id that a document is stored under.
+    pub(super) fn key<'a>(&self, name: &'a str) -> Cow<'a, str> {
+        match self {
+            Self::AsStored => Cow::Borrowed(name),
+            Self::Opened(opened) => Cow::Owned(opened.sealer.id(name)),
+        }
+    }
+
+    /// The id that a `_local/` document is stored under.
+    pub(super) fn local_key<'a>(&self, name: &'a str) -> Cow<'a, str> {
+        match self {
+            Self::AsStored => Cow::Borrowed(name),
+            Self::Opened(opened) => Cow::Owned(opened.sealer.local_id(name)),
+        }
+    }
+
+    /// A stored leaf of the document stored under `key`, as it is seen.
+    pub(super) fn leaf(&self, key: &str, leaf: StoredLeaf) -> Result<StoredLeaf> {
+        match self {
+            Self::AsStored => Ok(leaf),
+            Self::Opened(opened) => Ok(opened.sealer.open(key, &leaf)?.1),
+        }
+    }
+
+    /// The same, without a copy where there is nothing to open.
+    pub(super) fn seen<'a>(&self, key: &str, leaf: &'a StoredLeaf) -> Result<Cow<'a, StoredLeaf>> {
+        match self {
+            Self::AsStored => Ok(Cow::Borrowed(leaf)),
+            Self::Opened(opened) => Ok(Cow::Owned(opened.sealer.open(key, leaf)?.1)),
+        }
+    }
+
+    /// A document's whole state, as it is seen; its `id` stays that under which it is stored.
+    pub(super) fn doc(&self, mut doc: DocState) -> Result<DocState> {
+        if let Self::Opened(_) = self {
+            for leaf in &mut doc.leaves {
+                *leaf = self.seen(&doc.id, leaf)?.into_owned();
+            }
+        }
+        Ok(doc)
+    }
+
+    /// The leaf that an edit makes, as it will be stored. `current` is the document's state as it is stored.
+    pub(super) fn new_leaf(
+        &self,
+        name: &str,
+        current: Option<&DocState>,
+        parent: Option<&Rev>,
+        new: NewLeaf<'_>,
+    ) -> Result<StoredLeaf> {
+        let NewLeaf { deleted, body, body_digest, attachments } = new;
+        let Self::Opened(opened) = self else {
+            return Ok(edit::new_leaf(parent, deleted, body, body_digest, attachments));
+        };
+        let mut ancestors: Vec<Rev> = parent.cloned().into_iter().collect();
+        let mut known = None;
+        if let (Some(parent), Some(doc)) = (parent, current) {
+            ancestors = super::render::path(&doc.tree, parent);
+            known = doc.leaves.iter().find(|leaf| leaf.rev == *parent).map(|leaf| (0, leaf));
+        }
+        let line = opened.sealer.line(&self.key(name), &ancestors, known).ok_or_else(Error::conflict)?;
+        let leaf = PlainLeaf { name, parent, deleted, body: &body, attachments: &attachments };
+        opened.sealer.seal(leaf, &line)
+    }
+
+    /// An attachment that is to be written, with what will be stored of it.
+    pub(super) async fn sealed(&self, name: &str, mut attachment: EditAttachment) -> Result<EditAttachment> {
+        if let (Self::Opened(opened), Some((content, digest))) = (self, &attachment.data) {
+            let sealed = opened.sealer.seal_content(name, content.clone(), *digest).await?;
+            attachment.sealed = Some(sealed);
+        }
+        Ok(attachment)
+    }
+
+    /// The body of a `_local/` document as it is stored.
+    pub(super) fn sealed_local<'a>(&self, name: &str, n: u64, body: &'a str) -> Result<Cow<'a, str>> {
+        match self {
+            Self::AsStored => Ok(Cow::Borrowed(body)),
+            Self::Opened(opened) => Ok(Cow::Owned(opened.sealer.seal_local(name, n, body)?)),
+        }
+    }
+
+    /// The same as it is seen.
+    pub(super) fn local(&self, name: &str, n: u64, body: String) -> Result<String> {
+        match self {
+            Self::AsStored => Ok(body),
+            Self::Opened(opened) => opened.sealer.open_local(name, n, &body),
+        }
+    }
+
+    /// Whether a caller may bring revisions along.
+    ///
+    /// Errors: 403 `forbidden` in a sealed channel, where a revision proves what it stands for and cannot be
+    /// given to something else.
+    pub(super) fn takes_revisions(&self) -> Result<()> {
+        match self {
+            Self::AsStored => Ok(()),
+            Self::Opened(_) => {
+                Err(Error::new(Kind::Forbidden, "The revisions of a sealed channel are its own to make."))
+            }
+        }
+    }
+
+    /// The name of a document in the directory; `None` for one that is no document of the caller's.
+    /// [`Database::learn`] comes first.
+    pub(super) fn name(&self, found: &Found<'_>) -> Option<String> {
+        match self {
+            Self::AsStored => Some(found.id().to_owned()),
+            Self::Opened(opened) => match opened.names.borrow().of.get(found.number() as usize) {
+                Some(Name::Plain(name)) => Some(String::from(&**name)),
+                _ => None,
+            },
+        }
+    }
+
+    /// The numbers of the documents with names in a range, upwards. [`Database::learn_all`] comes first.
+    pub(super) fn range(&self, directory: &Directory, start: Bound<&str>, end: Bound<&str>) -> Vec<u32> {
+        let Self::Opened(opened) = self else { return directory.ids(start, end) };
+        let names = opened.names.borrow();
+        let name = |number: u32| names.name(number);
+        let from = names.order.partition_point(|&number| match start {
+            Bound::Unbounded => false,
+            Bound::Included(start) => name(number) < start,
+            Bound::Excluded(start) => name(number) <= start,
+        });
+        let within_end = |number: &&u32| match end {
+            Bound::Unbounded => true,
+            Bound::Included(end) => name(**number) <= end,
+            Bound::Excluded(end) => name(**number) < end,
+        };
+        names.order.iter().skip(from).take_while(within_end).copied().collect()
+    }
+
+    /// The channel's own documents, which no caller sees.
+    fn hidden<'a>(&self, directory: &'a Directory) -> impl Iterator<Item = Found<'a>> + use<'a> {
+        let numbers = match self {
+            Self::AsStored => Vec::new(),
+            Self::Opened(opened) => opened.hidden(directory),
+        };
+        numbers.into_iter().map(|number| directory.doc(number))
+    }
+
+    /// How many documents are not deleted.
+    pub(super) fn doc_count(&self, directory: &Directory) -> u64 {
+        directory.doc_count() - self.hidden(directory).filter(|found| !found.deleted()).count() as u64
+    }
+
+    /// How many documents there are, tombstones included.
+    pub(super) fn total_count(&self, directory: &Directory) -> u64 {
+        directory.total_count() - self.hidden(directory).count() as u64
+    }
+}
+
+/// What an edit makes of a leaf.
+pub(super) struct NewLeaf<'a> {
+    pub(super) deleted: bool,
+    pub(super) body: String,
+    pub(super) body_digest: &'a Digest,
+    pub(super) attachments: Vec<StoredAttachment>,
+}
+
+impl Opened {
+    pub(super) fn new(sealer: Rc<dyn Sealer>) -> Self {
+        Self { sealer, names: RefCell::default() }
+    }
+
+    pub(super) fn sealer(&self) -> &Rc<dyn Sealer> {
+        &self.sealer
+    }
+
+    fn hidden(&self, directory: &Directory) -> Vec<u32> {
+        let first = self.sealer.prefix();
+        let mut numbers = directory.ids(Bound::Unbounded, Bound::Excluded(first));
+        // Every id that begins so is less than this one: ids are made of letters and digits from there on.
+        let last = format!("{first}~");
+        numbers.extend(directory.ids(Bound::Excluded(&last), Bound::Unbounded));
+        numbers
+    }
+
+    fn is_unknown(&self, number: u32) -> bool {
+        matches!(self.names.borrow().of.get(number as usize), None | Some(Name::Unknown))
+    }
+}
+
+impl Names {
+    fn name(&self, number: u32) -> &str {
+        match self.of.get(number as usize) {
+            Some(Name::Plain(name)) => name,
+            _ => "",
+        }
+    }
+
+    fn set(&mut self, number: u32, name: Name) {
+        let index = number as usize;
+        if self.of.len() <= index {
+            self.of.resize(index + 1, Name::Unknown);
+        }
+        self.of[index] = name;
+    }
+
+    /// Puts new names into the order.
+    fn settle(&mut self, mut new: Vec<u32>) {
+        let of = &self.of;
+        let name = |number: u32| match of.get(number as usize) {
+            Some(Name::Plain(name)) => &**name,
+            _ => "",
+        };
+        if let [number] = new[..] {
+            let place = self.order.partition_point(|&other| name(other) < name(number));
+            self.order.insert(place, number);
+        } else if !new.is_empty() {
+            self.order.append(&mut new);
+            sort_by(&mut self.order, |&a, &b| name(a).cmp(name(b)));
+        }
+    }
+}
+
+impl Database {
+    /// How documents are seen by a caller.
+    ///
+    /// Errors: those of a database that is closed; `locked` for a sealed channel without its keys.
+    pub(super) fn view(&self) -> Result<View> {
+        self.inner.open()?;
+        self.inner.view.borrow().clone().ok_or_else(Error::locked)
+    }
+
+    /// Makes sure that the names of all documents are known.
+    pub(super) async fn learn_all(&self, view: &View) -> Result<()> {
+        let total = self.inner.state.borrow().directory.total_count() as u32;
+        self.learn(view, (0..total).collect()).await
+    }
+
+    /// Makes sure that the names of these documents (numbers of the directory) are known.
+    pub(super) async fn learn(&self, view: &View, mut numbers: Vec<u32>) -> Result<()> {
+        let View::Opened(opened) = view else { return Ok(()) };
+        numbers.retain(|&number| opened.is_unknown(number));
+        for (index, numbers) in numbers.chunks(NAMES_AT_ONCE).enumerate() {
+            if index > 0 {
+                self.inner.platform.sleep(0).await;
+            }
+            let blocks = self.blocks_of(numbers).await?;
+            let state = self.inner.state.borrow();
+            let mut new = Vec::with_capacity(numbers.len());
+            for &number in numbers.iter().filter(|&&number| opened.is_unknown(number)) {
+                let found = state.directory.doc(number);
+                let name = if !found.id().starts_with(opened.sealer.prefix()) {
+                    Name::Hidden
+                } else if let Some(block) = blocks.get(&found.at().block) {
+                    let leaf = read_at(block, found.at().offset)?.winner()?;
+                    let (name, _) = opened.sealer.open(found.id(), &leaf)?;
+                    new.push(number);
+                    Name::Plain(name.into())
+                } else {
+                    continue;
+                };
+                opened.names.borrow_mut().set(number, name);
+            }
+            opened.names.borrow_mut().settle(new);
+        }
+        Ok(())
+    }
+
+    /// An attachment's bytes as it is seen; `None` if they were compacted away.
+    pub(super) async fn content(
+        &self,
+        view: &View,
+        attachment: &StoredAttachment,
+    ) -> Result<Option<Content>> {
+        let digest = attachment.sealed.as_ref().map_or(attachment.digest, |file| file.digest);
+        let content = self.inner.store.content(digest).await?;
+        Ok(match (&attachment.sealed, view) {
+            (Some(file), View::Opened(opened)) => {
+                content.map(|content| opened.sealer.open_content(content, file))
+            }
+            _ => content,
+        })
+    }
+}
