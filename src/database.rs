@@ -203,7 +203,7 @@ impl Database {
             }
         };
         let header: Header = serde_json::from_slice(&header).map_err(|_| Error::corrupt("header"))?;
-        if header.format > SEALED_FORMAT {
+        if header.format > if header.sealed { SEALED_FORMAT } else { FORMAT } {
             return Err(crate::log::too_new());
         }
         if options.sealed && !header.sealed {
