@@ -29,6 +29,7 @@ pub mod options;
 mod peer;
 mod read;
 mod render;
+mod sealing;
 mod view;
 mod write;
 
@@ -37,7 +38,7 @@ pub use changes::Changes;
 pub use gate::Quarantined;
 pub use options::OpenOptions;
 pub use render::Rendered;
-pub use view::{PlainLeaf, Sealer};
+pub use sealing::Keys;
 pub use write::Written;
 
 use std::{
@@ -268,12 +269,12 @@ impl Database {
     /// Gives a sealed channel its keys.
     ///
     /// Errors: 403 `forbidden` if it is not sealed; those of a database that is closed.
-    pub fn unlock(&self, sealer: Rc<dyn Sealer>) -> Result<()> {
+    pub fn unlock(&self, keys: Rc<Keys>) -> Result<()> {
         self.inner.open()?;
         if !self.inner.is_sealed {
             return Err(Error::new(Kind::Forbidden, "This database is not sealed."));
         }
-        *self.inner.view.borrow_mut() = Some(View::Opened(Rc::new(Opened::new(sealer))));
+        *self.inner.view.borrow_mut() = Some(View::Opened(Rc::new(Opened::new(keys))));
         self.inner.wake();
         Ok(())
     }

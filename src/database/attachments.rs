@@ -37,7 +37,7 @@ impl Database {
             stub_digest: None,
             sealed: None,
         };
-        let with = view.sealed(id, with).await?;
+        let with = view.sealed(&*self.inner.platform, id, with).await?;
         let parent = rev.map(str::parse).transpose()?;
         let change = Change::Attachment { parent, name: name.to_owned(), with: Some(with) };
         self.write_one(Edit::new(&view, id.to_owned(), change)).await
@@ -100,7 +100,7 @@ impl Database {
         let attachment = leaf.attachments.into_iter().find(|attachment| attachment.name == name);
         let attachment =
             attachment.ok_or_else(|| Error::new(Kind::NotFound, "Document is missing attachment"))?;
-        let content = self.content(&view, &attachment).await?;
+        let content = self.content(&view, id, &attachment).await?;
         Ok((content.ok_or_else(content_gone)?, attachment.content_type))
     }
 }

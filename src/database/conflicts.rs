@@ -292,8 +292,9 @@ impl Database {
                 }
                 let (mut contents, mut attachments) = (Vec::new(), leaf.attachments.clone());
                 for stored in &mut attachments {
-                    let content = self.content(&view, stored).await?.ok_or_else(content_gone)?;
-                    let content = view.sealed(&copy, EditAttachment::of_stored(stored, content)).await?;
+                    let content = self.content(&view, id, stored).await?.ok_or_else(content_gone)?;
+                    let content = EditAttachment::of_stored(stored, content);
+                    let content = view.sealed(&*self.inner.platform, &copy, content).await?;
                     stored.sealed = content.sealed.as_ref().map(|(_, file)| file.clone());
                     contents.push(content);
                     stored.revpos = 1;

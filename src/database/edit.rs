@@ -16,7 +16,7 @@ use crate::{
     model::{Content, Digest, DraftAttachment, Rev, RevId, canonical, sort_by},
     peer::ReplicatedAttachment,
     revtree::RevTree,
-    seal::SealedFile,
+    seal::FileEntry,
 };
 
 /// One document to write, checked as far as that goes without the database.
@@ -66,7 +66,7 @@ pub(super) struct EditAttachment {
     /// The digest that a stub names.
     pub(super) stub_digest: Option<Digest>,
     /// In a sealed channel, what is stored of `data`.
-    pub(super) sealed: Option<(Content, Rc<SealedFile>)>,
+    pub(super) sealed: Option<(Content, Rc<FileEntry>)>,
 }
 
 impl EditAttachment {
@@ -120,7 +120,7 @@ impl EditAttachment {
     /// The bytes to be stored and their digest; `None` for a stub.
     pub(super) fn stored(&self) -> Option<(&Content, Digest)> {
         match (&self.sealed, &self.data) {
-            (Some((content, file)), _) => Some((content, file.digest)),
+            (Some((content, file)), _) => Some((content, file.sealed_digest)),
             (None, Some((content, digest))) => Some((content, *digest)),
             (None, None) => None,
         }

@@ -2,7 +2,7 @@
 //!
 //! A server can claim anything: another parent, a tombstone of its own, an envelope that belongs to another
 //! document. The revision tree believes what it is told, so nothing reaches it that did not prove itself
-//! ([`Sealer::verify`]). What fails, or cannot be told (the channel is locked, the key of a new epoch has not
+//! ([`open_revision`](crate::seal::open_revision)). What fails, or cannot be told (the channel is locked, the key of a new epoch has not
 //! come), is *held*: kept as it came, with the reason, under an id of its own that no caller sees and that
 //! does not replicate.
 //!
@@ -17,7 +17,7 @@
 //! Going out, a document must be of a class that the channel knows and, if the channel is open, pass the same
 //! check as one that comes in.
 
-use std::ops::Bound;
+use std::{collections::HashMap, ops::Bound};
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -26,13 +26,15 @@ use super::{
     Database,
     edit::{Change, Edit, EditAttachment},
     render::content_gone,
-    view::{Line, View},
+    sealing::{line, may_leave},
+    view::View,
 };
 use crate::{
     error::{Error, Kind, Result},
-    log::{DocState, StoredLeaf, read_at},
+    log::{StoredLeaf, read_at},
     model::{Digest, Rev, canonical},
     peer::ReplicatedDoc,
+    seal::{Hash, Refusal},
 };
 
 /// How the ids of held revisions begin, and what comes after all of them.
@@ -90,45 +92,47 @@ impl Database {
         &self,
         mut doc: ReplicatedDoc,
     ) -> Result<std::result::Result<ReplicatedDoc, (ReplicatedDoc, Error)>> {
-        let sealer = match self.view() {
-            Ok(View::Opened(opened)) => opened.sealer().clone(),
+        let keys = match self.view() {
+            Ok(View::Opened(opened)) => opened.keys().clone(),
             Ok(View::AsStored) => return Ok(Err((doc, Error::locked()))),
             Err(error) if error.kind() == Kind::Locked => return Ok(Err((doc, error))),
             Err(error) => return Err(error),
         };
-        let current = self.doc(&View::AsStored, &doc.id).await?;
-        let line = self.line_of(&doc, current.as_ref(), &*sealer).await?;
-        Ok(match sealer.verify(&doc, line.as_ref()) {
-            Ok(()) => {
-                if line.is_none() {
-                    // The envelope vouches for the parent alone. What else was told of the history might
-                    // hide a revision that is still to come.
-                    doc.path.truncate(2);
-                }
+        let lines = self.lines(&doc).await?;
+        Ok(match keys.verify(&doc, &|rev| lines.get(rev).copied()) {
+            Ok(true) => Ok(doc),
+            Ok(false) => {
+                // The envelope vouches for the parent alone. What else was told of the history might hide a
+                // revision that is still to come.
+                doc.path.truncate(2);
                 Ok(doc)
             }
-            Err(error) => Err((doc, error)),
+            Err(refusal) => Err((doc, kept_out(refusal))),
         })
     }
 
-    /// The line of the ancestors a revision came with, as far as they are known here.
-    async fn line_of(
-        &self,
-        doc: &ReplicatedDoc,
-        current: Option<&DocState>,
-        sealer: &dyn super::Sealer,
-    ) -> Result<Option<Line>> {
+    /// The lines of the ancestors a revision came with, as far as it takes: those of the leaves that are here,
+    /// and where the history was stemmed, that of the newest one that is still stored.
+    async fn lines(&self, doc: &ReplicatedDoc) -> Result<HashMap<Rev, Hash>> {
+        let mut lines = HashMap::new();
         let ancestors = doc.path.get(1..).unwrap_or_default();
-        if let Some(line) = sealer.line(&doc.id, ancestors, None) {
-            return Ok(Some(line));
+        if ancestors.is_empty() {
+            return Ok(lines);
         }
-        let Some(current) = current else { return Ok(None) };
-        for (index, ancestor) in ancestors.iter().enumerate() {
-            if let Some(leaf) = self.leaf_of(&View::AsStored, current, ancestor).await? {
-                return Ok(sealer.line(&doc.id, ancestors, Some((index, &leaf))));
+        let Some(current) = self.doc(&View::AsStored, &doc.id).await? else { return Ok(lines) };
+        let is_whole = ancestors.last().is_some_and(|oldest| oldest.generation == 1);
+        for ancestor in ancestors {
+            let leaf = if is_whole {
+                current.leaves.iter().find(|leaf| leaf.rev == *ancestor).cloned()
+            } else {
+                self.leaf_of(&View::AsStored, &current, ancestor).await?
+            };
+            if let Some(line) = leaf.as_ref().and_then(line) {
+                lines.insert(ancestor.clone(), line);
+                break;
             }
         }
-        Ok(None)
+        Ok(lines)
     }
 
     /// The edit that keeps a revision aside.
@@ -182,22 +186,13 @@ impl Database {
         if !self.inner.is_sealed {
             return Ok(doc);
         }
-        let checked = match &*self.inner.view.borrow() {
-            Some(View::Opened(opened)) => {
-                let sealer = opened.sealer();
-                let line = sealer.line(&doc.id, doc.path.get(1..).unwrap_or_default(), None);
-                sealer.verify(&doc, line.as_ref())
-            }
-            _ => crate::seal::is_sealed(&doc.id, &doc.body, &doc.attachments),
-        };
-        match checked {
-            Ok(()) => Ok(doc),
-            Err(error) => {
-                let refused =
-                    Error::new(Kind::Forbidden, "What is not sealed does not leave a sealed channel.");
-                Err(refused.with_source(error))
-            }
-        }
+        let view = self.inner.view.borrow();
+        let keys = if let Some(View::Opened(opened)) = &*view { Some(&**opened.keys()) } else { None };
+        may_leave(keys, &doc).map_err(|refusal| {
+            Error::new(Kind::Forbidden, "Nothing leaves a sealed channel that is not sealed.")
+                .with_source(refusal)
+        })?;
+        Ok(doc)
     }
 
     /// The revisions that did not pass the gate.
@@ -278,6 +273,11 @@ impl Held {
         let (id, body) = (self.id.clone(), self.doc.get().to_owned());
         Ok(ReplicatedDoc { id, path, deleted: self.deleted, body, attachments: Vec::new() })
     }
+}
+
+/// As the quarantine tells it.
+fn kept_out(refusal: Refusal) -> Error {
+    Error::remote(403, refusal.name(), refusal.reason())
 }
 
 fn held_id(id: &str, rev: &Rev) -> String {

@@ -102,7 +102,7 @@ impl Database {
             out.push(body);
         }
         if !leaf.attachments.is_empty() {
-            self.render_attachments(out, view, leaf, members).await?;
+            self.render_attachments(out, view, id, leaf, members).await?;
         }
         if let Some(doc) = doc {
             render_history(out, leaf, doc, members);
@@ -115,6 +115,7 @@ impl Database {
         &self,
         out: &mut Rendered,
         view: &View,
+        id: &str,
         leaf: &StoredLeaf,
         members: &Members,
     ) -> Result<()> {
@@ -133,7 +134,7 @@ impl Database {
             out.push("\"");
             let is_known = members.stubs_up_to > 0 && attachment.revpos <= members.stubs_up_to;
             if members.attachments && !is_known {
-                let content = self.content(view, attachment).await?;
+                let content = self.content(view, id, attachment).await?;
                 let content = content.ok_or_else(content_gone)?;
                 out.push(",\"data\":");
                 if members.binary {

@@ -15,14 +15,17 @@ use std::{borrow::Cow, cell::RefCell, ops::Bound, rc::Rc};
 use super::{
     Database,
     edit::{self, EditAttachment},
+    sealing::{Keys, PlainLeaf},
 };
 use crate::{
-    error::{Error, Kind, Pending, Result},
+    error::{Error, Kind, Result},
     log::{Directory, DocState, Found, StoredAttachment, StoredLeaf, read_at},
     model::{Content, Digest, Rev, sort_by},
-    peer::ReplicatedDoc,
-    seal::SealedFile,
+    platform::Platform,
 };
+
+/// How the stored ids of the caller's documents begin; others are the channel's own.
+const SEALED: &str = "e-";
 
 /// Names learned between two turns of the event loop: a few milliseconds' worth.
 const NAMES_AT_ONCE: usize = 250;
@@ -38,72 +41,8 @@ pub(super) enum View {
 
 /// A sealed channel whose keys are at hand.
 pub(super) struct Opened {
-    sealer: Rc<dyn Sealer>,
+    keys: Rc<Keys>,
     names: RefCell<Names>,
-}
-
-/// Port: seals and opens the documents of one channel. Pure, apart from the contents of attachments.
-pub trait Sealer {
-    /// The id that a document is stored under.
-    fn id(&self, name: &str) -> String;
-
-    /// The id that a `_local/` document is stored under (both without the prefix).
-    fn local_id(&self, name: &str) -> String;
-
-    /// How the stored ids of the caller's documents begin; others are the channel's own.
-    fn prefix(&self) -> &str;
-
-    /// A leaf, sealed: its revision and everything else that is stored of it. `line` is that of its ancestors.
-    fn seal(&self, leaf: PlainLeaf<'_>, line: &Line) -> Result<StoredLeaf>;
-
-    /// What binds a revision to all its ancestors, from the parent on; `known` is one of them, by its place,
-    /// as it is stored. `None` where that one is missing and the first revision of all is not among them.
-    fn line(&self, id: &str, ancestors: &[Rev], known: Option<(usize, &StoredLeaf)>) -> Option<Line>;
-
-    /// Whether a revision from elsewhere is what its author sealed, in its place. `line` is that of the
-    /// ancestors it came with, if known.
-    ///
-    /// Errors: why it is not, or why that cannot be told (yet).
-    fn verify(&self, doc: &ReplicatedDoc, line: Option<&Line>) -> Result<()>;
-
-    /// What a leaf holds: the document's name, and the leaf with its plain body and attachments.
-    ///
-    /// Errors: `corrupt` where it does not open.
-    fn open(&self, id: &str, leaf: &StoredLeaf) -> Result<(String, StoredLeaf)>;
-
-    /// Seals an attachment's bytes for a document: what is stored, and how it is opened.
-    fn seal_content<'a>(
-        &'a self,
-        name: &'a str,
-        content: Content,
-        digest: Digest,
-    ) -> Pending<'a, (Content, Rc<SealedFile>)>;
-
-    /// An attachment's bytes, opened as they are read.
-    fn open_content(&self, content: Content, file: &Rc<SealedFile>) -> Content;
-
-    /// Seals the body of a `_local/` document, of revision `0-n`.
-    fn seal_local(&self, name: &str, n: u64, body: &str) -> Result<String>;
-
-    /// Opens it again.
-    fn open_local(&self, name: &str, n: u64, body: &str) -> Result<String>;
-}
-
-/// A digest of all ancestors of a revision.
-pub type Line = [u8; 32];
-
-/// A leaf to be sealed.
-pub struct PlainLeaf<'a> {
-    /// The document.
-    pub name: &'a str,
-    /// On which revision it stands.
-    pub parent: Option<&'a Rev>,
-    /// Whether it is a tombstone.
-    pub deleted: bool,
-    /// A JSON object as text, without special members.
-    pub body: &'a str,
-    /// By name.
-    pub attachments: &'a [StoredAttachment],
 }
 
 /// The plain ids of a sealed channel's documents, by their numbers in the directory. In memory alone, filled
@@ -129,7 +68,7 @@ impl View {
     pub(super) fn key<'a>(&self, name: &'a str) -> Cow<'a, str> {
         match self {
             Self::AsStored => Cow::Borrowed(name),
-            Self::Opened(opened) => Cow::Owned(opened.sealer.id(name)),
+            Self::Opened(opened) => Cow::Owned(opened.keys.id(name)),
         }
     }
 
@@ -137,7 +76,7 @@ impl View {
     pub(super) fn local_key<'a>(&self, name: &'a str) -> Cow<'a, str> {
         match self {
             Self::AsStored => Cow::Borrowed(name),
-            Self::Opened(opened) => Cow::Owned(opened.sealer.local_id(name)),
+            Self::Opened(opened) => Cow::Owned(opened.keys.local_id(name)),
         }
     }
 
@@ -145,7 +84,7 @@ impl View {
     pub(super) fn leaf(&self, key: &str, leaf: StoredLeaf) -> Result<StoredLeaf> {
         match self {
             Self::AsStored => Ok(leaf),
-            Self::Opened(opened) => Ok(opened.sealer.open(key, &leaf)?.1),
+            Self::Opened(opened) => Ok(opened.keys.open(key, &leaf)?.1),
         }
     }
 
@@ -153,7 +92,7 @@ impl View {
     pub(super) fn seen<'a>(&self, key: &str, leaf: &'a StoredLeaf) -> Result<Cow<'a, StoredLeaf>> {
         match self {
             Self::AsStored => Ok(Cow::Borrowed(leaf)),
-            Self::Opened(opened) => Ok(Cow::Owned(opened.sealer.open(key, leaf)?.1)),
+            Self::Opened(opened) => Ok(Cow::Owned(opened.keys.open(key, leaf)?.1)),
         }
     }
 
@@ -183,18 +122,24 @@ impl View {
         let mut known = None;
         if let (Some(parent), Some(doc)) = (parent, current) {
             ancestors = super::render::path(&doc.tree, parent);
-            known = doc.leaves.iter().find(|leaf| leaf.rev == *parent).map(|leaf| (0, leaf));
+            known = doc.leaves.iter().find(|leaf| leaf.rev == *parent);
         }
-        let line = opened.sealer.line(&self.key(name), &ancestors, known).ok_or_else(Error::conflict)?;
         let leaf = PlainLeaf { name, parent, deleted, body: &body, attachments: &attachments };
-        opened.sealer.seal(leaf, &line)
+        opened.keys.seal(&leaf, &ancestors, known)
     }
 
     /// An attachment that is to be written, with what will be stored of it.
-    pub(super) async fn sealed(&self, name: &str, mut attachment: EditAttachment) -> Result<EditAttachment> {
-        if let (Self::Opened(opened), Some((content, digest))) = (self, &attachment.data) {
-            let sealed = opened.sealer.seal_content(name, content.clone(), *digest).await?;
-            attachment.sealed = Some(sealed);
+    pub(super) async fn sealed(
+        &self,
+        platform: &dyn Platform,
+        name: &str,
+        mut attachment: EditAttachment,
+    ) -> Result<EditAttachment> {
+        if let (Self::Opened(opened), Some((content, _))) = (self, &attachment.data) {
+            let content_type = attachment.content_type.as_deref().unwrap_or("application/octet-stream");
+            let named = (attachment.name.as_str(), content_type);
+            let (sealed, file) = opened.keys.seal_content(name, named, content, platform).await?;
+            attachment.sealed = Some((sealed, Rc::new(file)));
         }
         Ok(attachment)
     }
@@ -203,7 +148,7 @@ impl View {
     pub(super) fn sealed_local<'a>(&self, name: &str, n: u64, body: &'a str) -> Result<Cow<'a, str>> {
         match self {
             Self::AsStored => Ok(Cow::Borrowed(body)),
-            Self::Opened(opened) => Ok(Cow::Owned(opened.sealer.seal_local(name, n, body)?)),
+            Self::Opened(opened) => Ok(Cow::Owned(opened.keys.seal_local(name, n, body))),
         }
     }
 
@@ -211,7 +156,7 @@ impl View {
     pub(super) fn local(&self, name: &str, n: u64, body: String) -> Result<String> {
         match self {
             Self::AsStored => Ok(body),
-            Self::Opened(opened) => opened.sealer.open_local(name, n, &body),
+            Self::Opened(opened) => opened.keys.open_local(name, n, &body),
         }
     }
 
@@ -287,16 +232,16 @@ pub(super) struct NewLeaf<'a> {
 }
 
 impl Opened {
-    pub(super) fn new(sealer: Rc<dyn Sealer>) -> Self {
-        Self { sealer, names: RefCell::default() }
+    pub(super) fn new(keys: Rc<Keys>) -> Self {
+        Self { keys, names: RefCell::default() }
     }
 
-    pub(super) fn sealer(&self) -> &Rc<dyn Sealer> {
-        &self.sealer
+    pub(super) fn keys(&self) -> &Rc<Keys> {
+        &self.keys
     }
 
     fn hidden(&self, directory: &Directory) -> Vec<u32> {
-        let first = self.sealer.prefix();
+        let first = SEALED;
         let mut numbers = directory.ids(Bound::Unbounded, Bound::Excluded(first));
         // Every id that begins so is less than this one: ids are made of letters and digits from there on.
         let last = format!("{first}~");
@@ -370,11 +315,11 @@ impl Database {
             let mut new = Vec::with_capacity(numbers.len());
             for &number in numbers.iter().filter(|&&number| opened.is_unknown(number)) {
                 let found = state.directory.doc(number);
-                let name = if !found.id().starts_with(opened.sealer.prefix()) {
+                let name = if !found.id().starts_with(SEALED) {
                     Name::Hidden
                 } else if let Some(block) = blocks.get(&found.at().block) {
                     let leaf = read_at(block, found.at().offset)?.winner()?;
-                    let (name, _) = opened.sealer.open(found.id(), &leaf)?;
+                    let (name, _) = opened.keys.open(found.id(), &leaf)?;
                     new.push(number);
                     Name::Plain(name.into())
                 } else {
@@ -387,19 +332,20 @@ impl Database {
         Ok(())
     }
 
-    /// An attachment's bytes as it is seen; `None` if they were compacted away.
+    /// The bytes of an attachment of the document `name`, as it is seen; `None` if they were compacted away.
     pub(super) async fn content(
         &self,
         view: &View,
+        name: &str,
         attachment: &StoredAttachment,
     ) -> Result<Option<Content>> {
-        let digest = attachment.sealed.as_ref().map_or(attachment.digest, |file| file.digest);
+        let digest = attachment.sealed.as_ref().map_or(attachment.digest, |file| file.sealed_digest);
         let content = self.inner.store.content(digest).await?;
-        Ok(match (&attachment.sealed, view) {
-            (Some(file), View::Opened(opened)) => {
-                content.map(|content| opened.sealer.open_content(content, file))
+        match (&attachment.sealed, view, content) {
+            (Some(file), View::Opened(opened), Some(content)) => {
+                opened.keys.open_content(name, file, &content, &*self.inner.platform).await.map(Some)
             }
-            _ => content,
-        })
+            (_, _, content) => Ok(content),
+        }
     }
 }

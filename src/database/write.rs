@@ -143,7 +143,8 @@ impl Database {
         let body_digest = draft.body_digest()?;
         let parent = draft.parent()?;
         for attachment in draft.attachments {
-            attachments.push(how.view.sealed(&id, EditAttachment::from_draft(attachment).await?).await?);
+            let attachment = EditAttachment::from_draft(attachment).await?;
+            attachments.push(how.view.sealed(&*self.inner.platform, &id, attachment).await?);
         }
         let change = if how.new_edits {
             Change::New {

@@ -25,7 +25,7 @@ use crate::{
     error::{Error, Kind, Result},
     model::{Digest, Rev, sort_by},
     revtree::{Node, RevTree},
-    seal::SealedFile,
+    seal::FileEntry,
     store::BlockNo,
 };
 
@@ -57,7 +57,7 @@ pub struct StoredAttachment {
     /// Which content.
     pub digest: Digest,
     /// How the content is opened, where this is what a sealed document says of it; such a one is not written.
-    pub sealed: Option<Rc<SealedFile>>,
+    pub sealed: Option<Rc<FileEntry>>,
 }
 
 /// A leaf's body.
