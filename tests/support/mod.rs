@@ -7,11 +7,12 @@ use futures::{FutureExt, executor::block_on, future::LocalBoxFuture};
 use serde_json::Value;
 use settee::{
     database::{
-        Database, OpenOptions,
+        Database, Keys, OpenOptions,
         options::{AllDocsOptions, BulkDocsOptions, ChangesOptions, GetOptions, PutOptions, parse},
     },
     error::Result,
     platform::Platform,
+    seal::{Channel, Epoch, Key, Signer, sha256},
     store::{MemoryStore, Store},
 };
 
@@ -64,7 +65,29 @@ pub fn open(store: impl Store + 'static) -> Database {
 }
 
 pub fn open_with(store: impl Store + 'static, options: OpenOptions) -> Database {
-    block_on(Database::open(Rc::new(store), SeededPlatform::new(1), options)).unwrap()
+    open_channel(store, options, SEALED)
+}
+
+/// Whether the tests of this binary run on sealed channels.
+pub const SEALED: bool = matches!(env!("CARGO_CRATE_NAME").as_bytes(), [.., b'_', b's', b'e', b'a', b'l', b'e', b'd']);
+
+pub fn open_channel(store: impl Store + 'static, options: OpenOptions, sealed: bool) -> Database {
+    let options = OpenOptions { sealed, ..options };
+    let db = block_on(Database::open(Rc::new(store), SeededPlatform::new(1), options)).unwrap();
+    if sealed {
+        db.unlock(keys()).unwrap();
+    }
+    db
+}
+
+/// The keys of the tests' one channel.
+pub fn keys() -> Rc<Keys> {
+    let signer = Signer::new(&Key::new([3; 32]));
+    let ch = sha256(b"channel");
+    let epoch = Epoch::new(&ch, 1, Key::new([1; 32]));
+    let (current, authors) = (epoch.id(), vec![signer.public()]);
+    let channel = Channel::new(ch, Key::new([2; 32]), vec![epoch], current, sha256(b"log"), authors);
+    Rc::new(Keys::new(channel, signer))
 }
 
 pub fn memory() -> Database {
