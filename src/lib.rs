@@ -11,6 +11,7 @@ pub mod platform;
 pub mod remote;
 pub mod replicate;
 pub mod revtree;
+pub mod seal;
 pub mod selector;
 pub mod store;
 #[cfg(target_arch = "wasm32")]

@@ -24,14 +24,34 @@ pub const MAX_DEPTH: usize = 1000;
 /// surrogate pair.
 pub fn digest(json: &str) -> Result<Digest> {
     let mut out = Vec::with_capacity(json.len());
-    let mut reader = Reader { text: json.as_bytes(), at: 0 };
+    let mut reader = Reader { text: json.as_bytes(), at: 0, takes_twice: true };
     reader.value(&mut out, 0)?;
     Ok(Digest::of(&out))
+}
+
+/// A JSON text's canonical form itself.
+///
+/// Shape:  as [`digest`].
+/// Errors: as [`digest`], and 400 `bad_request` if an object has two members of one name: readers do not
+/// agree which of them counts.
+pub fn form(json: &str) -> Result<Vec<u8>> {
+    let mut out = Vec::with_capacity(json.len());
+    let mut reader = Reader { text: json.as_bytes(), at: 0, takes_twice: false };
+    reader.value(&mut out, 0)?;
+    Ok(out)
 }
 
 struct Reader<'a> {
     text: &'a [u8],
     at: usize,
+    /// Whether an object may have two members of one name.
+    takes_twice: bool,
+}
+
+/// A member's encoded name: its length and its bytes.
+fn name(member: &[u8]) -> &[u8] {
+    let length = member.first_chunk().map_or(0, |length| u32::from_le_bytes(*length) as usize);
+    member.get(..4 + length).unwrap_or(member)
 }
 
 fn malformed() -> Error {
@@ -129,6 +149,16 @@ impl Reader<'_> {
             }
             out.truncate(base);
             out.extend_from_slice(&moved);
+        }
+        if !self.takes_twice {
+            let (mut rest, mut before) = (&out[base..], None);
+            for (from, to) in members {
+                let (member, after) = rest.split_at(to - from);
+                if before.replace(name(member)) == Some(name(member)) {
+                    return Err(Error::bad_request("The document has two members of one name."));
+                }
+                rest = after;
+            }
         }
         out.push(b'}');
         Ok(())
@@ -238,6 +268,16 @@ mod tests {
                 assert_ne!(digest(a).unwrap(), digest(b).unwrap(), "{a} {b}");
             }
         }
+    }
+
+    #[test]
+    fn the_form_knows_no_member_twice() {
+        assert_eq!(form(r#"{"b":1,"a":{"x":null}}"#).unwrap(), form(r#"{"a":{"x":null},"b":1}"#).unwrap());
+        for twice in [r#"{"a":1,"a":2}"#, r#"{"a":1,"b":2,"\u0061":1}"#, r#"[{"x":{"":1,"":1}}]"#] {
+            assert_eq!(form(twice).unwrap_err().status(), 400, "{twice}");
+            assert!(digest(twice).is_ok(), "{twice}");
+        }
+        assert!(form(r#"{"a":1,"aa":1,"A":1,"":1}"#).is_ok());
     }
 
     #[test]

@@ -92,6 +92,19 @@ pub fn split_array(json: &str) -> Result<Vec<&RawValue>> {
     serde_json::from_str(json).map_err(|error| bad_json(&error))
 }
 
+/// Whether a text is a document's body: a JSON object without special members, as [`Draft::body`] is.
+///
+/// Errors: 400 `bad_request` (no JSON object), 400 `doc_validation` (a special member).
+pub fn check_body(json: &str) -> Result<()> {
+    let Members(members) = serde_json::from_str(json).map_err(|error| bad_json(&error))?;
+    let is_special =
+        |(key, _): &(Cow<str>, _)| key.strip_prefix('_').is_some_and(|name| !KEPT.contains(&name));
+    if members.iter().any(is_special) {
+        return Err(Error::doc_validation("A body has no special members."));
+    }
+    Ok(())
+}
+
 fn bad_json(error: &serde_json::Error) -> Error {
     Error::bad_request(format!("invalid UTF-8 JSON: {error}"))
 }

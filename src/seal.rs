@@ -1,0 +1,53 @@
+//! Sealed channels: what leaves the device is sealed here and opened here. The format is written down in
+//! `docs/sealed-format.md`; the reasons are in ARCHITECTURE.md, "Sealing".
+//!
+//! Pure: no I/O, no clock, nothing waits. Randomness is handed in as [`Entropy`]. The database calls
+//! [`seal_revision`] when it commits and [`open_revision`] before anything from elsewhere touches a revision
+//! tree; it never sees a key. Names of this module's parts:
+//!
+//! - [`Vault`]: the secrets of one account on one device, kept in a [`KeyRecord`] under locks.
+//! - [`Channel`]: the keys of one channel and who may write there, got by replaying its log.
+//! - a *revision* is sealed whole; an attachment's bytes are sealed on their own, with [`FileSealer`].
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod channel;
+mod code;
+mod content;
+mod crypt;
+mod envelope;
+mod file;
+mod guard;
+mod id;
+mod json;
+mod line;
+mod lock;
+mod log;
+mod manifest;
+mod pad;
+mod parts;
+mod refusal;
+mod revision;
+mod signer;
+mod stream;
+mod text;
+mod vault;
+
+pub use channel::{Channel, Epoch};
+pub use code::RecoveryCode;
+pub use crypt::{Entropy, Hash, Key, sha256};
+pub use envelope::Envelope;
+pub use file::{CHUNK_BYTES, FileHash, FileOpener, FileReader, FileSealer, PlainFile};
+pub use guard::{GUARD_ID, guard_document};
+pub use id::{Class, MAX_LOCAL_ID_BYTES};
+pub use line::{Lineage, first_line, next_line};
+pub use lock::{Cost, KeyRecord, PassphraseLock, Unlocked, passphrase_key};
+pub use log::{Entry, LogDoc, Pin, Replay, read_log_doc};
+pub use manifest::{FileEntry, SEALED_TYPE, Stub};
+pub use pad::padded_len;
+pub use refusal::{Locked, Refusal};
+pub use revision::{
+    Author, NewRevision, Opened, Received, Sealed, check_push, open_revision, read_revision, seal_revision,
+};
+pub use signer::{PublicKey, Signer};
+pub use stream::{STREAM_CHUNK_BYTES, TAG_BYTES, open_chunk, seal_chunk};
+pub use vault::Vault;

@@ -1,0 +1,313 @@
+//! An attachment's contents: hashed, then sealed chunk by chunk; opened chunk by chunk, from any place.
+//!
+//! Two passes, since the stream's key is made from the hash: whoever seals other contents under a key that a
+//! bad random source gave twice gets another stream key. What is in memory at a time is one chunk.
+
+use std::ops::Range;
+
+use md5::{Digest as _, Md5};
+use sha2::Sha256;
+
+use super::{
+    Entropy, FileEntry, Hash, Key, Refusal, STREAM_CHUNK_BYTES, TAG_BYTES,
+    crypt::{first, hkdf, mac, same},
+    open_chunk, padded_len, seal_chunk,
+};
+use crate::model::Digest;
+
+/// Plain bytes in a chunk.
+pub const CHUNK_BYTES: u64 = STREAM_CHUNK_BYTES as u64;
+const SEALED_CHUNK_BYTES: u64 = CHUNK_BYTES + TAG_BYTES as u64;
+/// What stands before the first chunk.
+const SALT_BYTES: u64 = 16;
+
+/// What a content of this many bytes is long when sealed.
+pub(super) fn sealed_length(length: u64) -> u64 {
+    let padded = padded_len(length);
+    SALT_BYTES + padded + padded.div_ceil(CHUNK_BYTES) * TAG_BYTES as u64
+}
+
+fn last_chunk(length: u64) -> u64 {
+    padded_len(length).div_ceil(CHUNK_BYTES).saturating_sub(1)
+}
+
+/// Of plain contents: what sealing needs to know beforehand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PlainFile {
+    /// SHA-256.
+    pub sha256: Hash,
+    /// MD5, as a caller of the database knows it.
+    pub digest: Digest,
+    /// Length in bytes.
+    pub length: u64,
+}
+
+/// The first pass.
+#[derive(Default)]
+pub struct FileHash {
+    sha256: Sha256,
+    md5: Md5,
+    length: u64,
+}
+
+impl FileHash {
+    /// The next bytes.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.sha256.update(bytes);
+        self.md5.update(bytes);
+        self.length += bytes.len() as u64;
+    }
+
+    /// What came of all of them.
+    pub fn finish(self) -> PlainFile {
+        PlainFile {
+            sha256: self.sha256.finalize().into(),
+            digest: Digest(self.md5.finalize().into()),
+            length: self.length,
+        }
+    }
+}
+
+/// The stream's salt: it names channel, document and attachment, and commits to the contents.
+fn salt(ch: &Hash, remote_id: &str, opaque: &[u8], key: &Key, sha256: &Hash, length: u64) -> [u8; 16] {
+    first(&mac(key, &[b"file", ch, remote_id.as_bytes(), opaque, sha256, &length.to_be_bytes()]))
+}
+
+fn stream_key(key: &Key, salt: &[u8; 16]) -> Key {
+    hkdf(key.expose(), salt, b"payload")
+}
+
+/// The second pass: the same bytes once more, sealed.
+pub struct FileSealer {
+    entry: FileEntry,
+    stream: Key,
+    salt: Option<[u8; 16]>,
+    buffer: Vec<u8>,
+    index: u64,
+    taken: u64,
+    md5: Md5,
+}
+
+impl FileSealer {
+    /// Begins to seal one attachment.
+    ///
+    /// Shape:  `remote_id` is the document's id on a server, `plain` is of the first pass.
+    pub fn new(
+        ch: &Hash,
+        remote_id: &str,
+        name: &str,
+        content_type: &str,
+        plain: PlainFile,
+        revpos: u64,
+        entropy: Entropy,
+    ) -> Self {
+        let key = Key::random(entropy);
+        // Made from the key, so that two attachments never meet under one name, even with a bad source.
+        let name_mac = mac(&key, &[b"name", ch, remote_id.as_bytes(), name.as_bytes(), &plain.sha256]);
+        let opaque: [u8; 16] = first(&name_mac);
+        let salt = salt(ch, remote_id, &opaque, &key, &plain.sha256, plain.length);
+        let entry = FileEntry {
+            name: name.to_owned(),
+            content_type: content_type.to_owned(),
+            opaque,
+            sha256: plain.sha256,
+            digest: plain.digest,
+            sealed_digest: Digest([0; 16]),
+            length: plain.length,
+            revpos,
+            key,
+        };
+        let stream = stream_key(&entry.key, &salt);
+        let buffer = Vec::with_capacity(STREAM_CHUNK_BYTES);
+        Self { entry, stream, salt: Some(salt), buffer, index: 0, taken: 0, md5: Md5::new() }
+    }
+
+    /// How long it will be when sealed.
+    pub fn sealed_length(&self) -> u64 {
+        sealed_length(self.entry.length)
+    }
+
+    /// Takes the next plain bytes and appends what is sealed of them to `out`.
+    ///
+    /// Errors: `bad_document` if there are more than in the first pass.
+    pub fn push(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<(), Refusal> {
+        self.taken += bytes.len() as u64;
+        if self.taken > self.entry.length {
+            return Err(Refusal::BadDocument);
+        }
+        self.fill(bytes, out)
+    }
+
+    /// Ends it: the last chunk, filled up. Gives the manifest's entry.
+    ///
+    /// Errors: `bad_document` if there were fewer bytes than in the first pass.
+    pub fn finish(mut self, out: &mut Vec<u8>) -> Result<FileEntry, Refusal> {
+        if self.taken != self.entry.length {
+            return Err(Refusal::BadDocument);
+        }
+        let mut left = padded_len(self.taken) - self.taken;
+        let zeros = [0; 1024];
+        while left > 0 {
+            let piece = zeros.get(..usize::try_from(left).unwrap_or(zeros.len())).unwrap_or(&zeros);
+            self.fill(piece, out)?;
+            left -= piece.len() as u64;
+        }
+        self.flush(true, out)?;
+        self.entry.sealed_digest = Digest(self.md5.finalize().into());
+        Ok(self.entry)
+    }
+
+    fn fill(&mut self, mut bytes: &[u8], out: &mut Vec<u8>) -> Result<(), Refusal> {
+        while !bytes.is_empty() {
+            // A full chunk waits until it is known not to be the last.
+            if self.buffer.len() == STREAM_CHUNK_BYTES {
+                self.flush(false, out)?;
+            }
+            let room = STREAM_CHUNK_BYTES - self.buffer.len();
+            let (now, later) = bytes.split_at(room.min(bytes.len()));
+            self.buffer.extend_from_slice(now);
+            bytes = later;
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self, is_last: bool, out: &mut Vec<u8>) -> Result<(), Refusal> {
+        let start = out.len();
+        if let Some(salt) = self.salt.take() {
+            out.extend_from_slice(&salt);
+        }
+        seal_chunk(&self.stream, self.index, is_last, &self.buffer, out)?;
+        self.md5.update(out.get(start..).unwrap_or_default());
+        self.index += 1;
+        self.buffer.clear();
+        Ok(())
+    }
+}
+
+/// Opens an attachment's chunks, any of them in any order.
+pub struct FileOpener {
+    stream: Key,
+    length: u64,
+}
+
+impl FileOpener {
+    /// Begins with the first [`FileOpener::HEAD_BYTES`] bytes of the sealed contents.
+    ///
+    /// Errors: `not_opened` if these are not the contents of this attachment of this document.
+    pub fn new(ch: &Hash, remote_id: &str, entry: &FileEntry, head: &[u8]) -> Result<Self, Refusal> {
+        let salt = salt(ch, remote_id, &entry.opaque, &entry.key, &entry.sha256, entry.length);
+        if !same(head, &salt) {
+            return Err(Refusal::NotOpened);
+        }
+        Ok(Self { stream: stream_key(&entry.key, &salt), length: entry.length })
+    }
+
+    /// How many bytes [`FileOpener::new`] takes.
+    pub const HEAD_BYTES: usize = SALT_BYTES as usize;
+
+    /// How many chunks there are.
+    pub fn chunks(&self) -> u64 {
+        last_chunk(self.length) + 1
+    }
+
+    /// Where a chunk lies in the sealed contents. Plain byte n is in chunk n / [`CHUNK_BYTES`].
+    pub fn sealed_range(&self, index: u64) -> Range<u64> {
+        let start = |index: u64| SALT_BYTES + index.saturating_mul(SEALED_CHUNK_BYTES);
+        let end = sealed_length(self.length);
+        start(index).min(end)..start(index.saturating_add(1)).min(end)
+    }
+
+    /// Opens a chunk: its plain bytes, without what fills the last ones up.
+    ///
+    /// Errors: `not_opened`.
+    pub fn open(&self, index: u64, sealed: &[u8]) -> Result<Vec<u8>, Refusal> {
+        let range = self.sealed_range(index);
+        if sealed.len() as u64 != range.end - range.start {
+            return Err(Refusal::NotOpened);
+        }
+        let mut text = open_chunk(&self.stream, index, index == last_chunk(self.length), sealed)?;
+        let own = self.length.saturating_sub(index.saturating_mul(CHUNK_BYTES)).min(text.len() as u64);
+        let own = usize::try_from(own).unwrap_or(text.len());
+        if text.get(own..).unwrap_or_default().iter().any(|byte| *byte != 0) {
+            return Err(Refusal::NotOpened);
+        }
+        text.truncate(own);
+        Ok(text)
+    }
+}
+
+/// Opens an attachment from its beginning to its end, as its bytes come.
+pub struct FileReader {
+    begin: Option<(Hash, String)>,
+    entry: FileEntry,
+    opener: Option<FileOpener>,
+    buffer: Vec<u8>,
+    index: u64,
+    sha256: Sha256,
+}
+
+impl FileReader {
+    /// Begins.
+    pub fn new(ch: &Hash, remote_id: &str, entry: &FileEntry) -> Self {
+        Self {
+            begin: Some((*ch, remote_id.to_owned())),
+            entry: entry.clone(),
+            opener: None,
+            buffer: Vec::new(),
+            index: 0,
+            sha256: Sha256::new(),
+        }
+    }
+
+    /// Takes the next sealed bytes and appends what could be opened to `out`. Every chunk is authentic; that
+    /// all of them came is known only after [`FileReader::finish`].
+    ///
+    /// Errors: `not_opened`, also for bytes past the end.
+    pub fn push(&mut self, mut bytes: &[u8], out: &mut Vec<u8>) -> Result<(), Refusal> {
+        while !bytes.is_empty() {
+            let want = match &self.opener {
+                None => FileOpener::HEAD_BYTES,
+                Some(opener) => {
+                    let range = opener.sealed_range(self.index);
+                    usize::try_from(range.end - range.start).unwrap_or(0)
+                }
+            };
+            if want == 0 {
+                return Err(Refusal::NotOpened);
+            }
+            let (now, later) = bytes.split_at((want - self.buffer.len()).min(bytes.len()));
+            self.buffer.extend_from_slice(now);
+            bytes = later;
+            if self.buffer.len() == want {
+                self.take(out)?;
+                self.buffer.clear();
+            }
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, out: &mut Vec<u8>) -> Result<(), Refusal> {
+        if let Some(opener) = &self.opener {
+            let text = opener.open(self.index, &self.buffer)?;
+            self.sha256.update(&text);
+            out.extend_from_slice(&text);
+            self.index += 1;
+        } else if let Some((ch, remote_id)) = self.begin.take() {
+            self.opener = Some(FileOpener::new(&ch, &remote_id, &self.entry, &self.buffer)?);
+        }
+        Ok(())
+    }
+
+    /// Ends it.
+    ///
+    /// Errors: `not_opened` if bytes are missing, or the whole is not what was sealed.
+    pub fn finish(self) -> Result<(), Refusal> {
+        let is_whole = self.opener.is_some_and(|opener| opener.chunks() == self.index);
+        let sha256: Hash = self.sha256.finalize().into();
+        if is_whole && self.buffer.is_empty() && sha256 == self.entry.sha256 {
+            Ok(())
+        } else {
+            Err(Refusal::NotOpened)
+        }
+    }
+}

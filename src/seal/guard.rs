@@ -1,0 +1,16 @@
+//! The design document that an owner may put on the server: a net against accidents.
+//!
+//! It refuses whatever has not the form of a sealed document, so that a faulty client, or somebody who
+//! writes with a general tool, cannot put clear text beside what is sealed. It does nothing against the server itself.
+
+use serde_json::json;
+
+/// Its id.
+pub const GUARD_ID: &str = "_design/guard";
+
+const VALIDATE: &str = include_str!("guard.js");
+
+/// The document as JSON text, ready to be put.
+pub fn guard_document() -> String {
+    json!({"_id": GUARD_ID, "language": "javascript", "validate_doc_update": VALIDATE}).to_string()
+}

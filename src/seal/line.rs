@@ -1,0 +1,73 @@
+//! A revision's line: one hash over everything it descends from. Sealed with the revision, it keeps a server
+//! from hanging an edit below a revision that it was never made on, at any depth.
+
+use super::{Hash, Refusal, crypt::hash};
+use crate::model::Rev;
+
+/// The line of a first revision: which channel, which document.
+pub fn first_line(ch: &Hash, remote_id: &str) -> Hash {
+    hash(&[b"line", ch, remote_id.as_bytes()])
+}
+
+/// The line of a revision from its parent's line and name.
+pub fn next_line(parent_line: &Hash, parent: &Rev) -> Hash {
+    hash(&[b"next", parent_line, parent.to_string().as_bytes()])
+}
+
+/// How far back a revision's history was proved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lineage {
+    /// All of it: down to the first revision, or to one that was proved here before.
+    Proved,
+    /// Only the parent: the history was cut off before anything known here. What is claimed beyond the
+    /// parent may be wrong; a tree should take the parent alone.
+    ParentOnly,
+}
+
+/// Holds a claimed history against what was sealed.
+///
+/// Shape:  `path` is the revision, then its ancestors, newest first, as in `_revisions`. `line` and `parent`
+/// are the sealed ones. `known` gives the line of a revision of this document that was opened here before.
+pub(super) fn check(
+    first: Hash,
+    path: &[Rev],
+    parent: Option<&Rev>,
+    line: &Hash,
+    known: &dyn Fn(&Rev) -> Option<Hash>,
+) -> Result<Lineage, Refusal> {
+    let Some((rev, ancestors)) = path.split_first() else { return Err(Refusal::Lineage) };
+    let steps_down = |pair: &[Rev]| match pair {
+        [child, parent] => parent.generation.checked_add(1) == Some(child.generation),
+        _ => true,
+    };
+    let expected = parent.map_or(0, |parent| parent.generation) + 1;
+    if rev.generation != expected || !path.windows(2).all(steps_down) {
+        return Err(Refusal::Lineage);
+    }
+    let Some(parent) = parent else {
+        return if ancestors.is_empty() && *line == first {
+            Ok(Lineage::Proved)
+        } else {
+            Err(Refusal::Lineage)
+        };
+    };
+    // A history may begin anywhere, but what it has must be the real one.
+    match ancestors.first() {
+        Some(claimed) if claimed != parent => return Err(Refusal::Lineage),
+        _ => {}
+    }
+    let whole = ancestors.last().is_some_and(|oldest| oldest.generation == 1);
+    let anchor = ancestors.iter().enumerate().find_map(|(at, rev)| Some((at, known(rev)?)));
+    let (anchored, mut own) = match anchor {
+        Some((at, line)) => (ancestors.get(..=at), line),
+        None if whole => (Some(ancestors), first),
+        None => match known(parent) {
+            Some(line) => (Some(std::slice::from_ref(parent)), line),
+            None => return Ok(Lineage::ParentOnly),
+        },
+    };
+    for ancestor in anchored.unwrap_or_default().iter().rev() {
+        own = next_line(&own, ancestor);
+    }
+    if own == *line { Ok(Lineage::Proved) } else { Err(Refusal::Lineage) }
+}
