@@ -10,6 +10,8 @@
 //! - a *revision* is sealed whole; an attachment's bytes are sealed on their own, with [`FileSealer`].
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+#[cfg(test)]
+mod answers;
 mod channel;
 mod code;
 mod content;

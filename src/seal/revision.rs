@@ -183,7 +183,7 @@ fn prove(channel: &Channel, received: &Received) -> Result<Proved, Refusal> {
     let mut envelope = Envelope::parse(received.body)?;
     let rev = received.path.first().ok_or(Refusal::Malformed)?;
     if envelope.generation() != rev.generation {
-        return Err(Refusal::Lineage);
+        return Err(Refusal::History);
     }
     let epoch = channel.epoch(&envelope.epoch)?;
     let place = Place::of(received.id, &envelope, received.deleted);
