@@ -10,7 +10,10 @@
 //! - a *revision* is sealed whole; an attachment's bytes are sealed on their own, with [`FileSealer`].
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+#[cfg(test)]
+mod answers;
 mod channel;
+mod code;
 mod content;
 mod crypt;
 mod envelope;
@@ -19,7 +22,8 @@ mod guard;
 mod id;
 mod json;
 mod line;
-mod local;
+mod lock;
+mod log;
 mod manifest;
 mod pad;
 mod parts;
@@ -28,14 +32,18 @@ mod revision;
 mod signer;
 mod stream;
 mod text;
+mod vault;
 
 pub use channel::{Channel, Epoch};
+pub use code::RecoveryCode;
 pub use crypt::{Entropy, Hash, Key, sha256};
 pub use envelope::Envelope;
 pub use file::{CHUNK_BYTES, FileHash, FileOpener, FileReader, FileSealer, PlainFile};
 pub use guard::{GUARD_ID, guard_document};
 pub use id::{Class, MAX_LOCAL_ID_BYTES};
 pub use line::{Lineage, first_line, next_line};
+pub use lock::{Cost, KeyRecord, PassphraseLock, Unlocked, passphrase_key};
+pub use log::{Entry, LogDoc, Pin, Replay, read_log_doc};
 pub use manifest::{FileEntry, SEALED_TYPE, Stub};
 pub use pad::padded_len;
 pub use refusal::{Locked, Refusal};
@@ -44,3 +52,4 @@ pub use revision::{
 };
 pub use signer::{PublicKey, Signer};
 pub use stream::{STREAM_CHUNK_BYTES, TAG_BYTES, open_chunk, seal_chunk};
+pub use vault::Vault;

@@ -14,6 +14,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("model", &["error"]),
     ("platform", &["error"]),
     ("revtree", &["error", "model"]),
+    ("seal", &["model"]),
     ("selector", &["error"]),
     ("store", &["error", "model"]),
     ("peer", &["error", "model"]),
@@ -37,7 +38,7 @@ const BROWSER_CRATES: &[&str] = &[
 ];
 
 /// Modules in which nothing may wait.
-const SYNCHRONOUS: &[&str] = &["revtree", "log", "selector"];
+const SYNCHRONOUS: &[&str] = &["revtree", "log", "seal", "selector"];
 
 /// A file longer than this says why in its module doc, with the words "long because".
 const LONG_FILE_LINES: usize = 600;

@@ -52,18 +52,18 @@ pub struct Channel {
     id_key: Key,
     /// In the order in which they were found; the one to seal under is `current`.
     epochs: Vec<Epoch>,
-    current: [u8; 16],
+    current: Option<[u8; 16]>,
     log_head: Hash,
     authors: Vec<PublicKey>,
 }
 
 impl Channel {
-    /// A channel of these keys. `current` names the epoch to seal under.
+    /// A channel of these keys. `current` names the epoch to seal under; none if nothing may be sealed.
     pub fn new(
         ch: Hash,
         id_key: Key,
         epochs: Vec<Epoch>,
-        current: [u8; 16],
+        current: Option<[u8; 16]>,
         log_head: Hash,
         authors: Vec<PublicKey>,
     ) -> Self {
@@ -100,8 +100,10 @@ impl Channel {
     }
 
     /// The epoch that is sealed under.
+    ///
+    /// Errors: `needs_update` if nothing may be sealed; `unknown_epoch` if its key has not arrived.
     pub fn current(&self) -> Result<&Epoch, Refusal> {
-        self.epoch(&self.current)
+        self.epoch(self.current.as_ref().ok_or(Refusal::NeedsUpdate)?)
     }
 
     /// An epoch by its name.

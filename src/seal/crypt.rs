@@ -16,9 +16,6 @@ pub type Entropy<'a> = &'a dyn Fn(&mut [u8]);
 /// A SHA-256 digest.
 pub type Hash = [u8; 32];
 
-/// A nonce and a tag: what [`wrap`] adds.
-pub(super) const WRAP_BYTES: usize = 24 + 16;
-
 /// 32 secret bytes. Wiped when dropped, never printed, compared in constant time.
 #[derive(Clone)]
 pub struct Key([u8; 32]);

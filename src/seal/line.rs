@@ -35,25 +35,25 @@ pub(super) fn check(
     line: &Hash,
     known: &dyn Fn(&Rev) -> Option<Hash>,
 ) -> Result<Lineage, Refusal> {
-    let Some((rev, ancestors)) = path.split_first() else { return Err(Refusal::Lineage) };
+    let Some((rev, ancestors)) = path.split_first() else { return Err(Refusal::History) };
     let steps_down = |pair: &[Rev]| match pair {
         [child, parent] => parent.generation.checked_add(1) == Some(child.generation),
         _ => true,
     };
     let expected = parent.map_or(0, |parent| parent.generation) + 1;
     if rev.generation != expected || !path.windows(2).all(steps_down) {
-        return Err(Refusal::Lineage);
+        return Err(Refusal::History);
     }
     let Some(parent) = parent else {
         return if ancestors.is_empty() && *line == first {
             Ok(Lineage::Proved)
         } else {
-            Err(Refusal::Lineage)
+            Err(Refusal::History)
         };
     };
     // A history may begin anywhere, but what it has must be the real one.
     match ancestors.first() {
-        Some(claimed) if claimed != parent => return Err(Refusal::Lineage),
+        Some(claimed) if claimed != parent => return Err(Refusal::History),
         _ => {}
     }
     let whole = ancestors.last().is_some_and(|oldest| oldest.generation == 1);
@@ -69,5 +69,5 @@ pub(super) fn check(
     for ancestor in anchored.unwrap_or_default().iter().rev() {
         own = next_line(&own, ancestor);
     }
-    if own == *line { Ok(Lineage::Proved) } else { Err(Refusal::Lineage) }
+    if own == *line { Ok(Lineage::Proved) } else { Err(Refusal::History) }
 }

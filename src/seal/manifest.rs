@@ -6,7 +6,7 @@ use super::{
     parts::{Parts, enc, enc_list},
     text::base32,
 };
-use crate::model::{Digest, check_attachment_name};
+use crate::model::{Digest, check_attachment_name, sort_by};
 
 /// The one type that every sealed attachment has: a server stores it as it is, uncompressed.
 pub const SEALED_TYPE: &str = "application/octet-stream";
@@ -32,21 +32,6 @@ pub struct FileEntry {
     pub length: u64,
     /// The generation of the revision that it came with.
     pub revpos: u64,
-}
-
-/// Two entries of one opaque name and one sealed content are the same file.
-impl PartialEq for FileEntry {
-    fn eq(&self, other: &Self) -> bool {
-        (self.opaque, self.sealed_digest) == (other.opaque, other.sealed_digest)
-    }
-}
-
-impl Eq for FileEntry {}
-
-impl std::fmt::Debug for FileEntry {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "FileEntry({})", base32(&self.opaque))
-    }
 }
 
 impl FileEntry {
@@ -125,7 +110,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Vec<FileEntry>, Refusal> {
 
 fn check(files: &[FileEntry]) -> Result<(), Refusal> {
     let mut opaque: Vec<_> = files.iter().map(|file| file.opaque).collect();
-    opaque.sort_unstable();
+    sort_by(&mut opaque, Ord::cmp);
     opaque.dedup();
     let in_order = files.windows(2).all(|pair| matches!(pair, [a, b] if a.name < b.name));
     // A name that the database would refuse, or a length that no device holds.
@@ -139,6 +124,6 @@ fn check(files: &[FileEntry]) -> Result<(), Refusal> {
 /// What a server must show, in the order of the opaque names.
 pub(super) fn stubs(files: &[FileEntry]) -> Vec<Stub> {
     let mut stubs: Vec<Stub> = files.iter().map(FileEntry::stub).collect();
-    crate::model::sort_by(&mut stubs, |a, b| a.name.cmp(&b.name));
+    sort_by(&mut stubs, |a, b| a.name.cmp(&b.name));
     stubs
 }

@@ -24,7 +24,7 @@ pub enum Refusal {
     /// It opens, and its revision id does not follow from its contents.
     Revision,
     /// Its history is not the one that it was written on.
-    Lineage,
+    History,
     /// It belongs to another document.
     Id,
     /// Its attachments are not those that it was written with.
@@ -69,7 +69,7 @@ impl Refusal {
             Self::UnknownAuthor => ("unknown_author", "It was written by a device that is not known here."),
             Self::NotOpened => ("not_opened", "It was changed or moved after it was sealed."),
             Self::Revision => ("wrong_revision", "Its revision does not follow from its contents."),
-            Self::Lineage => ("wrong_history", "Its history is not the one it was written on."),
+            Self::History => ("wrong_history", "Its history is not the one it was written on."),
             Self::Id => ("wrong_document", "It belongs to another document."),
             Self::Attachments => ("wrong_attachments", "Its attachments are not those it was written with."),
             Self::Signature => ("wrong_signature", "Its author's signature does not fit."),

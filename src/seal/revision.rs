@@ -7,7 +7,7 @@ use super::{
     crypt::{decrypt, encrypt, first, mac, same, sha256},
     envelope::SUITE,
     first_line, line, manifest, next_line, padded_len,
-    parts::{Parts, enc, enc_list},
+    parts::{enc, enc_list},
     signer::verify,
     text::unbase32,
 };
@@ -183,7 +183,7 @@ fn prove(channel: &Channel, received: &Received) -> Result<Proved, Refusal> {
     let mut envelope = Envelope::parse(received.body)?;
     let rev = received.path.first().ok_or(Refusal::Malformed)?;
     if envelope.generation() != rev.generation {
-        return Err(Refusal::Lineage);
+        return Err(Refusal::History);
     }
     let epoch = channel.epoch(&envelope.epoch)?;
     let place = Place::of(received.id, &envelope, received.deleted);
