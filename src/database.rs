@@ -38,7 +38,7 @@ pub use changes::Changes;
 pub use gate::Quarantined;
 pub use options::OpenOptions;
 pub use render::Rendered;
-pub use sealing::Keys;
+pub use sealing::{KeySource, Keys};
 pub use write::Written;
 
 use std::{
@@ -266,17 +266,20 @@ impl Database {
         Ok(())
     }
 
-    /// Gives a sealed channel its keys.
+    /// Gives a sealed channel its keys, now and whenever its log has more to say; then looks at what was held
+    /// for want of them.
     ///
-    /// Errors: 403 `forbidden` if it is not sealed; those of a database that is closed.
-    pub fn unlock(&self, keys: Rc<Keys>) -> Result<()> {
+    /// Errors: 403 `forbidden` if it is not sealed; what the source says of its log.
+    pub async fn unlock(&self, source: Rc<dyn KeySource>) -> Result<()> {
         self.inner.open()?;
         if !self.inner.is_sealed {
             return Err(Error::new(Kind::Forbidden, "This database is not sealed."));
         }
-        *self.inner.view.borrow_mut() = Some(View::Opened(Rc::new(Opened::new(keys))));
+        self.fresh().await?;
+        let opened = Opened::new(source, &self.channel_log().await?)?;
+        *self.inner.view.borrow_mut() = Some(View::Opened(Rc::new(opened)));
         self.inner.wake();
-        Ok(())
+        self.retry_quarantine().await.map(drop)
     }
 
     /// Drops the keys of a sealed channel and everything plain that is in memory. Feeds end with `locked`;
@@ -331,7 +334,10 @@ impl Database {
     /// Makes sure that what other tabs committed and told us of is in the directory.
     async fn fresh(&self) -> Result<()> {
         self.inner.open()?;
-        if self.inner.is_stale() { self.refresh().await } else { Ok(()) }
+        if self.inner.is_stale() {
+            self.refresh().await?;
+        }
+        self.renew().await
     }
 
     /// Looks at the log for what others appended.

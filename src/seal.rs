@@ -22,6 +22,7 @@ mod guard;
 mod id;
 mod json;
 mod line;
+mod local;
 mod lock;
 mod log;
 mod manifest;

@@ -23,8 +23,7 @@ use support::*;
 
 /// A database of its own, with a uuid of its own.
 fn device(seed: u64) -> Database {
-    let store = Rc::new(MemoryStore::new());
-    block_on(Database::open(store, SeededPlatform::new(seed), OpenOptions::new("test"))).unwrap()
+    open_seeded(MemoryStore::new(), OpenOptions::new("test"), SEALED, seed)
 }
 
 /// Replicates both ways.

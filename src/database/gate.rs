@@ -34,7 +34,7 @@ use crate::{
     log::{StoredLeaf, read_at},
     model::{Digest, Rev, canonical},
     peer::ReplicatedDoc,
-    seal::{Hash, Refusal},
+    seal::{Class, Entry, Hash, LogDoc, Refusal, read_log_doc},
 };
 
 /// How the ids of held revisions begin, and what comes after all of them.
@@ -92,8 +92,27 @@ impl Database {
         &self,
         mut doc: ReplicatedDoc,
     ) -> Result<std::result::Result<ReplicatedDoc, (ReplicatedDoc, Error)>> {
+        match Class::of(&doc.id) {
+            Ok(Class::Sealed) => {}
+            // The net against accidents is the server's business; nothing here depends on it.
+            Ok(Class::Guard) => return Ok(Ok(doc)),
+            Ok(Class::Log(_)) => {
+                let is_bare = !doc.deleted && doc.path.len() == 1 && doc.attachments.is_empty();
+                let entry = if is_bare {
+                    read_log_doc(&doc.id, doc.rev(), &doc.body)
+                } else {
+                    Err(Refusal::Malformed)
+                };
+                return Ok(match entry {
+                    Ok(_) => Ok(doc),
+                    Err(refusal) => Err((doc, kept_out(refusal))),
+                });
+            }
+            Err(refusal) => return Ok(Err((doc, kept_out(refusal)))),
+        }
+        self.fresh().await?;
         let keys = match self.view() {
-            Ok(View::Opened(opened)) => opened.keys().clone(),
+            Ok(View::Opened(opened)) => opened.keys(),
             Ok(View::AsStored) => return Ok(Err((doc, Error::locked()))),
             Err(error) if error.kind() == Kind::Locked => return Ok(Err((doc, error))),
             Err(error) => return Err(error),
@@ -186,13 +205,50 @@ impl Database {
         if !self.inner.is_sealed {
             return Ok(doc);
         }
+        let is_of_channel = match Class::of(&doc.id) {
+            Ok(Class::Guard) => true,
+            Ok(Class::Log(_)) => read_log_doc(&doc.id, doc.rev(), &doc.body).is_ok(),
+            _ => false,
+        };
+        if is_of_channel {
+            return Ok(doc);
+        }
         let view = self.inner.view.borrow();
-        let keys = if let Some(View::Opened(opened)) = &*view { Some(&**opened.keys()) } else { None };
-        may_leave(keys, &doc).map_err(|refusal| {
+        let keys = if let Some(View::Opened(opened)) = &*view { Some(opened.keys()) } else { None };
+        may_leave(keys.as_deref(), &doc).map_err(|refusal| {
             Error::new(Kind::Forbidden, "Nothing leaves a sealed channel that is not sealed.")
                 .with_source(refusal)
         })?;
         Ok(doc)
+    }
+
+    /// The entries of the channel's log, from its documents.
+    pub async fn channel_log(&self) -> Result<Vec<Entry>> {
+        let numbers = self.log_numbers();
+        let blocks = self.blocks_of(&numbers).await?;
+        let state = self.inner.state.borrow();
+        let mut entries = Vec::with_capacity(numbers.len());
+        for number in numbers {
+            let found = state.directory.doc(number);
+            let Some(block) = blocks.get(&found.at().block) else { continue };
+            let leaf = read_at(block, found.at().offset)?.winner()?;
+            // What is no entry did not come through the gate.
+            entries.extend(read_log_doc(found.id(), &leaf.rev, &leaf.body).ok());
+        }
+        Ok(entries)
+    }
+
+    /// Writes entries into the channel's log. One that is there already changes nothing.
+    pub async fn append_to_log(&self, entries: &[Entry]) -> Result<()> {
+        let docs = entries.iter().map(|entry| {
+            let LogDoc { id, rev, body } = entry.to_doc();
+            ReplicatedDoc { id, path: vec![rev], deleted: false, body, attachments: Vec::new() }
+        });
+        self.write_replicas(docs.collect()).await?.into_iter().collect()
+    }
+
+    pub(super) fn log_numbers(&self) -> Vec<u32> {
+        self.inner.state.borrow().directory.ids(Bound::Included("k-"), Bound::Excluded("k."))
     }
 
     /// The revisions that did not pass the gate.

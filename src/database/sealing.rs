@@ -9,9 +9,9 @@ use crate::{
     peer::{ReplicatedAttachment, ReplicatedDoc},
     platform::Platform,
     seal::{
-        Author, Channel, Envelope, FileEntry, FileHash, FileReader, FileSealer, Hash, Lineage, NewRevision,
-        Opened, PublicKey, Received, Refusal, Signer, Stub, check_push, first_line, next_line, open_revision,
-        read_revision, seal_revision,
+        Author, Channel, Entry, Envelope, FileEntry, FileHash, FileReader, FileSealer, Hash, Lineage,
+        NewRevision, Opened, PublicKey, Received, Refusal, Signer, Stub, check_push, first_line, next_line,
+        open_revision, read_revision, seal_revision,
     },
 };
 
@@ -20,6 +20,12 @@ pub struct Keys {
     channel: Channel,
     signer: Signer,
     public: PublicKey,
+}
+
+/// Port: the keys of a channel, from what its log says now.
+pub trait KeySource {
+    /// Errors: why this log gives no keys; those from before stay then.
+    fn keys(&self, log: &[Entry]) -> Result<Rc<Keys>>;
 }
 
 /// A leaf to be sealed.

@@ -10,18 +10,24 @@
 //! and a leaf that is read is opened, one that is made is sealed. The rules of edits and conflicts need the
 //! revision tree alone, which is the same both ways.
 
-use std::{borrow::Cow, cell::RefCell, ops::Bound, rc::Rc};
+use std::{
+    borrow::Cow,
+    cell::{Cell, RefCell},
+    ops::Bound,
+    rc::Rc,
+};
 
 use super::{
     Database,
     edit::{self, EditAttachment},
-    sealing::{Keys, PlainLeaf},
+    sealing::{KeySource, Keys, PlainLeaf},
 };
 use crate::{
     error::{Error, Kind, Result},
     log::{Directory, DocState, Found, StoredAttachment, StoredLeaf, read_at},
     model::{Content, Digest, Rev, sort_by},
     platform::Platform,
+    seal::Entry,
 };
 
 /// How the stored ids of the caller's documents begin; others are the channel's own.
@@ -41,7 +47,10 @@ pub(super) enum View {
 
 /// A sealed channel whose keys are at hand.
 pub(super) struct Opened {
-    keys: Rc<Keys>,
+    source: Rc<dyn KeySource>,
+    keys: RefCell<Rc<Keys>>,
+    /// How many entries of the channel's log the keys are from.
+    log_entries: Cell<usize>,
     names: RefCell<Names>,
 }
 
@@ -68,7 +77,7 @@ impl View {
     pub(super) fn key<'a>(&self, name: &'a str) -> Cow<'a, str> {
         match self {
             Self::AsStored => Cow::Borrowed(name),
-            Self::Opened(opened) => Cow::Owned(opened.keys.id(name)),
+            Self::Opened(opened) => Cow::Owned(opened.keys().id(name)),
         }
     }
 
@@ -76,7 +85,7 @@ impl View {
     pub(super) fn local_key<'a>(&self, name: &'a str) -> Cow<'a, str> {
         match self {
             Self::AsStored => Cow::Borrowed(name),
-            Self::Opened(opened) => Cow::Owned(opened.keys.local_id(name)),
+            Self::Opened(opened) => Cow::Owned(opened.keys().local_id(name)),
         }
     }
 
@@ -84,7 +93,7 @@ impl View {
     pub(super) fn leaf(&self, key: &str, leaf: StoredLeaf) -> Result<StoredLeaf> {
         match self {
             Self::AsStored => Ok(leaf),
-            Self::Opened(opened) => Ok(opened.keys.open(key, &leaf)?.1),
+            Self::Opened(opened) => Ok(opened.keys().open(key, &leaf)?.1),
         }
     }
 
@@ -92,7 +101,7 @@ impl View {
     pub(super) fn seen<'a>(&self, key: &str, leaf: &'a StoredLeaf) -> Result<Cow<'a, StoredLeaf>> {
         match self {
             Self::AsStored => Ok(Cow::Borrowed(leaf)),
-            Self::Opened(opened) => Ok(Cow::Owned(opened.keys.open(key, leaf)?.1)),
+            Self::Opened(opened) => Ok(Cow::Owned(opened.keys().open(key, leaf)?.1)),
         }
     }
 
@@ -125,7 +134,7 @@ impl View {
             known = doc.leaves.iter().find(|leaf| leaf.rev == *parent);
         }
         let leaf = PlainLeaf { name, parent, deleted, body: &body, attachments: &attachments };
-        opened.keys.seal(&leaf, &ancestors, known)
+        opened.keys().seal(&leaf, &ancestors, known)
     }
 
     /// An attachment that is to be written, with what will be stored of it.
@@ -138,7 +147,7 @@ impl View {
         if let (Self::Opened(opened), Some((content, _))) = (self, &attachment.data) {
             let content_type = attachment.content_type.as_deref().unwrap_or("application/octet-stream");
             let named = (attachment.name.as_str(), content_type);
-            let (sealed, file) = opened.keys.seal_content(name, named, content, platform).await?;
+            let (sealed, file) = opened.keys().seal_content(name, named, content, platform).await?;
             attachment.sealed = Some((sealed, Rc::new(file)));
         }
         Ok(attachment)
@@ -148,7 +157,7 @@ impl View {
     pub(super) fn sealed_local<'a>(&self, name: &str, n: u64, body: &'a str) -> Result<Cow<'a, str>> {
         match self {
             Self::AsStored => Ok(Cow::Borrowed(body)),
-            Self::Opened(opened) => Ok(Cow::Owned(opened.keys.seal_local(name, n, body))),
+            Self::Opened(opened) => Ok(Cow::Owned(opened.keys().seal_local(name, n, body))),
         }
     }
 
@@ -156,7 +165,7 @@ impl View {
     pub(super) fn local(&self, name: &str, n: u64, body: String) -> Result<String> {
         match self {
             Self::AsStored => Ok(body),
-            Self::Opened(opened) => opened.keys.open_local(name, n, &body),
+            Self::Opened(opened) => opened.keys().open_local(name, n, &body),
         }
     }
 
@@ -232,12 +241,13 @@ pub(super) struct NewLeaf<'a> {
 }
 
 impl Opened {
-    pub(super) fn new(keys: Rc<Keys>) -> Self {
-        Self { keys, names: RefCell::default() }
+    pub(super) fn new(source: Rc<dyn KeySource>, log: &[Entry]) -> Result<Self> {
+        let keys = RefCell::new(source.keys(log)?);
+        Ok(Self { source, keys, log_entries: Cell::new(log.len()), names: RefCell::default() })
     }
 
-    pub(super) fn keys(&self) -> &Rc<Keys> {
-        &self.keys
+    pub(super) fn keys(&self) -> Rc<Keys> {
+        self.keys.borrow().clone()
     }
 
     fn hidden(&self, directory: &Directory) -> Vec<u32> {
@@ -296,6 +306,25 @@ impl Database {
         self.inner.view.borrow().clone().ok_or_else(Error::locked)
     }
 
+    /// Takes in what is new in the channel's log, as far as it gives keys.
+    pub(super) async fn renew(&self) -> Result<()> {
+        if !self.inner.is_sealed {
+            return Ok(());
+        }
+        let Some(View::Opened(opened)) = self.inner.view.borrow().clone() else { return Ok(()) };
+        let count = self.log_numbers().len();
+        if opened.log_entries.get() == count {
+            return Ok(());
+        }
+        let log = self.channel_log().await?;
+        // One that is refused is not asked for again until there is more.
+        opened.log_entries.set(count);
+        if let Ok(keys) = opened.source.keys(&log) {
+            opened.keys.replace(keys);
+        }
+        Ok(())
+    }
+
     /// Makes sure that the names of all documents are known.
     pub(super) async fn learn_all(&self, view: &View) -> Result<()> {
         let total = self.inner.state.borrow().directory.total_count() as u32;
@@ -319,7 +348,7 @@ impl Database {
                     Name::Hidden
                 } else if let Some(block) = blocks.get(&found.at().block) {
                     let leaf = read_at(block, found.at().offset)?.winner()?;
-                    let (name, _) = opened.keys.open(found.id(), &leaf)?;
+                    let (name, _) = opened.keys().open(found.id(), &leaf)?;
                     new.push(number);
                     Name::Plain(name.into())
                 } else {
@@ -343,7 +372,7 @@ impl Database {
         let content = self.inner.store.content(digest).await?;
         match (&attachment.sealed, view, content) {
             (Some(file), View::Opened(opened), Some(content)) => {
-                opened.keys.open_content(name, file, &content, &*self.inner.platform).await.map(Some)
+                opened.keys().open_content(name, file, &content, &*self.inner.platform).await.map(Some)
             }
             (_, _, content) => Ok(content),
         }

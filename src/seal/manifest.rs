@@ -34,6 +34,21 @@ pub struct FileEntry {
     pub revpos: u64,
 }
 
+/// Two entries of one opaque name and one sealed content are the same file.
+impl PartialEq for FileEntry {
+    fn eq(&self, other: &Self) -> bool {
+        (self.opaque, self.sealed_digest) == (other.opaque, other.sealed_digest)
+    }
+}
+
+impl Eq for FileEntry {}
+
+impl std::fmt::Debug for FileEntry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "FileEntry({})", base32(&self.opaque))
+    }
+}
+
 impl FileEntry {
     /// What a server must say of it.
     pub fn stub(&self) -> Stub {

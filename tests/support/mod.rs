@@ -7,12 +7,12 @@ use futures::{FutureExt, executor::block_on, future::LocalBoxFuture};
 use serde_json::Value;
 use settee::{
     database::{
-        Database, Keys, OpenOptions,
+        Database, KeySource, Keys, OpenOptions,
         options::{AllDocsOptions, BulkDocsOptions, ChangesOptions, GetOptions, PutOptions, parse},
     },
     error::Result,
     platform::Platform,
-    seal::{Channel, Epoch, Key, Signer, sha256},
+    seal::{Channel, Entry, Epoch, Key, Signer, sha256},
     store::{MemoryStore, Store},
 };
 
@@ -69,15 +69,29 @@ pub fn open_with(store: impl Store + 'static, options: OpenOptions) -> Database 
 }
 
 /// Whether the tests of this binary run on sealed channels.
-pub const SEALED: bool = matches!(env!("CARGO_CRATE_NAME").as_bytes(), [.., b'_', b's', b'e', b'a', b'l', b'e', b'd']);
+pub const SEALED: bool =
+    matches!(env!("CARGO_CRATE_NAME").as_bytes(), [.., b'_', b's', b'e', b'a', b'l', b'e', b'd']);
 
 pub fn open_channel(store: impl Store + 'static, options: OpenOptions, sealed: bool) -> Database {
+    open_seeded(store, options, sealed, 1)
+}
+
+pub fn open_seeded(store: impl Store + 'static, options: OpenOptions, sealed: bool, seed: u64) -> Database {
     let options = OpenOptions { sealed, ..options };
-    let db = block_on(Database::open(Rc::new(store), SeededPlatform::new(1), options)).unwrap();
+    let db = block_on(Database::open(Rc::new(store), SeededPlatform::new(seed), options)).unwrap();
     if sealed {
-        db.unlock(keys()).unwrap();
+        block_on(db.unlock(Rc::new(Fixed(keys())))).unwrap();
     }
     db
+}
+
+/// Keys that no log changes.
+pub struct Fixed(pub Rc<Keys>);
+
+impl KeySource for Fixed {
+    fn keys(&self, _log: &[Entry]) -> Result<Rc<Keys>> {
+        Ok(self.0.clone())
+    }
 }
 
 /// The keys of the tests' one channel.
@@ -86,7 +100,7 @@ pub fn keys() -> Rc<Keys> {
     let ch = sha256(b"channel");
     let epoch = Epoch::new(&ch, 1, Key::new([1; 32]));
     let (current, authors) = (epoch.id(), vec![signer.public()]);
-    let channel = Channel::new(ch, Key::new([2; 32]), vec![epoch], current, sha256(b"log"), authors);
+    let channel = Channel::new(ch, Key::new([2; 32]), vec![epoch], Some(current), sha256(b"log"), authors);
     Rc::new(Keys::new(channel, signer))
 }
 
