@@ -18,7 +18,7 @@ use crate::{
 /// The keys of a channel that is unlocked, and who writes with them. Dropping the last one wipes them.
 pub struct Keys {
     channel: Channel,
-    signer: Signer,
+    signer: Rc<Signer>,
     public: PublicKey,
 }
 
@@ -40,7 +40,7 @@ pub(super) struct PlainLeaf<'a> {
 
 impl Keys {
     /// The keys of a channel, for the device that signs with this.
-    pub fn new(channel: Channel, signer: Signer) -> Self {
+    pub fn new(channel: Channel, signer: Rc<Signer>) -> Self {
         let public = signer.public();
         Self { channel, signer, public }
     }

@@ -185,6 +185,8 @@ impl Database {
             self.inner.open()?;
             return Ok(Vec::new());
         }
+        // What is sealed now is sealed under the newest key that the channel's log tells of.
+        self.renew().await?;
         let written = self.submit(|reply| Job::Write { edits, reply }).await?;
         self.compact_if_worth_it().await;
         Ok(written)

@@ -1,6 +1,8 @@
 //! The secrets of one account on one device, unlocked: the account's user keys, the device's signing key,
 //! and what this device has seen of each channel.
 
+use std::rc::Rc;
+
 use zeroize::Zeroizing;
 
 use super::{
@@ -21,7 +23,7 @@ pub struct Vault {
     root: PublicKey,
     account: Hash,
     device_seed: Key,
-    device: Signer,
+    device: Rc<Signer>,
     public: PublicKey,
     /// By number, the newest last; several may have one number if two devices changed it at once.
     user_keys: Vec<(u64, [u8; 16], Key)>,
@@ -74,7 +76,7 @@ impl Vault {
             root,
             account: account_of(&root),
             public: device.public(),
-            device,
+            device: Rc::new(device),
             device_seed,
             user_keys: Vec::new(),
             entries: Vec::new(),
@@ -91,6 +93,11 @@ impl Vault {
     /// Who writes on this device.
     pub fn author(&self) -> Author<'_> {
         Author { signer: &self.device, public: self.public }
+    }
+
+    /// The device's signing key.
+    pub fn signer(&self) -> Rc<Signer> {
+        self.device.clone()
     }
 
     /// What was seen of a channel.

@@ -96,7 +96,7 @@ impl KeySource for Fixed {
 
 /// The keys of the tests' one channel.
 pub fn keys() -> Rc<Keys> {
-    let signer = Signer::new(&Key::new([3; 32]));
+    let signer = Rc::new(Signer::new(&Key::new([3; 32])));
     let ch = sha256(b"channel");
     let epoch = Epoch::new(&ch, 1, Key::new([1; 32]));
     let (current, authors) = (epoch.id(), vec![signer.public()]);

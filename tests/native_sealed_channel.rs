@@ -1,0 +1,414 @@
+//! A sealed channel: what is stored and what replicates, who can read it, and what a server that lies gets in.
+#![cfg(not(target_arch = "wasm32"))]
+
+#[path = "support/seal.rs"]
+mod seal;
+mod support;
+
+use std::{cell::RefCell, rc::Rc};
+
+use futures::executor::{LocalPool, block_on};
+use serde_json::{Value, json};
+use settee::{
+    database::{Database, KeySource, Keys, OpenOptions, Quarantined},
+    error::{Error, Kind, Result},
+    model::Content,
+    peer::{MissingRevs, Peer, ReplicatedDoc},
+    replicate::replicate,
+    seal::{Entry, Vault},
+    store::{MemoryStore, Store},
+};
+use support::*;
+
+/// A device's vault as the source of a channel's keys.
+struct FromVault(RefCell<Vault>);
+
+impl KeySource for FromVault {
+    fn keys(&self, log: &[Entry]) -> Result<Rc<Keys>> {
+        let mut vault = self.0.borrow_mut();
+        let ch = vault.pins().first().map(|pin| pin.ch);
+        let replay =
+            vault.open_channel(ch.as_ref(), log).map_err(|refusal| Error::remote(403, refusal.name(), ""))?;
+        vault.remember(replay.pin.clone());
+        Ok(Rc::new(Keys::new(replay.channel, vault.signer())))
+    }
+}
+
+/// A device with a channel of its own: opened, and its log written.
+struct Device {
+    db: Database,
+    store: MemoryStore,
+    source: Rc<FromVault>,
+}
+
+fn channel(store: &MemoryStore, seed: u64) -> Database {
+    let options = OpenOptions { sealed: true, ..OpenOptions::new("test") };
+    block_on(Database::open(Rc::new(store.handle()), SeededPlatform::new(seed), options)).unwrap()
+}
+
+/// The first device of an account, and another one that was given the recovery code and a copy of the log.
+fn devices() -> (Device, Device) {
+    let home = seal::home(&seal::Chance::new(1));
+    let entropy = |bytes: &mut [u8]| seal::Chance::new(2).fill(bytes);
+    let second = Vault::recover(&home.code, &home.entries, &entropy).unwrap();
+    let device = |vault: Vault, entries: &[Entry], seed| {
+        let store = MemoryStore::new();
+        let db = channel(&store, seed);
+        block_on(db.append_to_log(entries)).unwrap();
+        let source = Rc::new(FromVault(RefCell::new(vault)));
+        block_on(db.unlock(source.clone())).unwrap();
+        Device { db, store, source }
+    };
+    let missing = second.open_channel(None, &home.entries).unwrap().missing;
+    let entries = [&home.entries[..], &missing].concat();
+    (device(home.vault, &entries, 11), device(second, &entries, 12))
+}
+
+fn server() -> Database {
+    open_seeded(MemoryStore::new(), OpenOptions::new("server"), false, 20)
+}
+
+/// Replicates from one to the other.
+fn copy(source: &Database, target: &Database) -> Value {
+    let peers = (Rc::new(source.clone()), Rc::new(target.clone()));
+    let (_handle, run) =
+        replicate(peers.0, peers.1, SeededPlatform::new(9), options(json!({})), Rc::new(|_| {}));
+    serde_json::to_value(LocalPool::new().run_until(run).unwrap()).unwrap()
+}
+
+fn quarantine(db: &Database) -> Vec<Quarantined> {
+    block_on(db.quarantine()).unwrap()
+}
+
+/// What a server gives of a document: its winner as replication sees it.
+fn stored(db: &Database, id: &str, rev: &str) -> ReplicatedDoc {
+    let revs = vec![rev.parse().unwrap()];
+    let wanted = vec![MissingRevs { id: id.to_owned(), revs, possible_ancestors: Vec::new() }];
+    block_on(Peer::bulk_get(db, wanted)).unwrap().remove(0).doc.unwrap()
+}
+
+/// The ids and revisions on a server that begin so.
+fn listed(db: &Database, prefix: &str) -> Vec<(String, String)> {
+    let rows = all_docs(db, json!({"startkey": prefix, "endkey": format!("{prefix}~")}));
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    rows.iter().map(|row| (text(&row["id"]), text(&row["value"]["rev"]))).collect()
+}
+
+/// All that a store holds, as bytes.
+fn dump(store: &MemoryStore) -> Vec<u8> {
+    let mut all = Vec::new();
+    for block in block_on(store.scan(1, 10_000)).unwrap() {
+        all.extend_from_slice(&block.bytes);
+    }
+    for digest in block_on(store.content_digests()).unwrap() {
+        all.extend_from_slice(&block_on(block_on(store.content(digest)).unwrap().unwrap().bytes()).unwrap());
+    }
+    for record in block_on(store.records(vec!["header", "snapshot"])).unwrap().into_iter().flatten() {
+        all.extend_from_slice(&record);
+    }
+    all
+}
+
+fn contains(bytes: &[u8], text: &str) -> bool {
+    bytes.windows(text.len()).any(|window| window == text.as_bytes())
+}
+
+fn attach(db: &Database, id: &str, name: &str, bytes: &[u8]) -> String {
+    let rev = get(db, id).ok().map(|doc| doc["_rev"].as_str().unwrap().to_owned());
+    let content = Content::from(bytes.to_vec());
+    block_on(db.put_attachment(id, name, rev.as_deref(), content, "image/x-canary")).unwrap().rev
+}
+
+fn bytes_of(db: &Database, id: &str, name: &str) -> Vec<u8> {
+    let (content, content_type) = block_on(db.get_attachment(id, name, &options(json!({})))).unwrap();
+    assert_eq!(content_type, "image/x-canary");
+    block_on(content.bytes()).unwrap().to_vec()
+}
+
+const CANARIES: [&str; 7] = [
+    "canary-id",
+    "canaryField",
+    "canary value",
+    "canary.jpg",
+    "image/x-canary",
+    "canary bytes",
+    "canary-local",
+];
+
+fn plant(db: &Database) {
+    put(db, json!({"_id": "canary-id", "canaryField": "canary value"})).unwrap();
+    attach(db, "canary-id", "canary.jpg", "canary bytes ".repeat(10_000).as_bytes());
+    put(db, json!({"_id": "_local/canary-local", "canaryField": "canary value"})).unwrap();
+}
+
+#[test]
+fn what_a_channel_holds_and_sends_tells_nothing_and_the_same_search_finds_all_in_a_clear_one() {
+    let (a, _) = devices();
+    plant(&a.db);
+    block_on(a.db.save()).unwrap();
+    let (server_store, clear_store) = (MemoryStore::new(), MemoryStore::new());
+    let server = open_seeded(server_store.handle(), OpenOptions::new("server"), false, 20);
+    copy(&a.db, &server);
+    let clear = open_seeded(clear_store.handle(), OpenOptions::new("clear"), false, 21);
+    plant(&clear);
+    for canary in CANARIES {
+        assert!(contains(&dump(&clear_store), canary), "the search does not find {canary}");
+        assert!(!contains(&dump(&a.store), canary), "{canary} lies on the device");
+        assert!(!contains(&dump(&server_store), canary), "{canary} lies on the server");
+    }
+    assert_eq!(get(&a.db, "_local/canary-local").unwrap()["canaryField"], "canary value");
+}
+
+#[test]
+fn two_devices_share_documents_attachments_deletions_and_conflicts_over_a_server_that_reads_nothing() {
+    let (a, b) = devices();
+    let server = server();
+    let sync = || {
+        for device in [&a, &b, &a] {
+            copy(&device.db, &server);
+            copy(&server, &device.db);
+        }
+    };
+    plant(&a.db);
+    let rev = put(&a.db, json!({"_id": "gone"})).unwrap();
+    put(&a.db, json!({"_id": "both", "n": 0})).unwrap();
+    sync();
+    assert_eq!(bytes_of(&b.db, "canary-id", "canary.jpg"), "canary bytes ".repeat(10_000).as_bytes());
+    assert_eq!(ids(&all_docs(&b.db, json!({}))), ["both", "canary-id", "gone"]);
+    let base = get(&b.db, "both").unwrap()["_rev"].clone();
+    block_on(b.db.remove("gone", &rev)).unwrap();
+    let edit = |n: u32| json!({"_id": "both", "_rev": base, "n": n});
+    // The same edit on both sides is the same revision; two different ones are a conflict.
+    assert_eq!(put(&a.db, edit(7)).unwrap(), put(&b.db, edit(7)).unwrap());
+    sync();
+    assert!(get_with(&a.db, "both", json!({"conflicts": true})).unwrap().get("_conflicts").is_none());
+    let base = get(&b.db, "both").unwrap()["_rev"].clone();
+    let edit = |n: u32| json!({"_id": "both", "_rev": base, "n": n});
+    let (mine, yours) = (put(&a.db, edit(1)).unwrap(), put(&b.db, edit(2)).unwrap());
+    sync();
+    assert_eq!(get(&a.db, "gone").unwrap_err().reason(), "deleted");
+    for device in [&a, &b] {
+        let doc = get_with(&device.db, "both", json!({"conflicts": true})).unwrap();
+        let winner = mine.clone().max(yours.clone());
+        assert_eq!(doc["_rev"], json!(winner));
+        assert_eq!(doc["_conflicts"], json!([mine.clone().min(yours.clone())]));
+        assert_eq!(quarantine(&device.db), []);
+        assert_eq!(block_on(device.db.info()).unwrap().doc_count, 2);
+    }
+    // Both settle it alike and meet.
+    for device in [&a, &b] {
+        let rev = block_on(device.db.resolve("both", &mine, &[], &options(json!({})))).unwrap().rev;
+        assert_eq!(get(&device.db, "both").unwrap()["_rev"], json!(rev));
+    }
+    sync();
+    for device in [&a, &b] {
+        let doc = get_with(&device.db, "both", json!({"conflicts": true})).unwrap();
+        assert_eq!((&doc["n"], doc.get("_conflicts")), (&json!(1), None));
+    }
+}
+
+#[test]
+fn a_locked_channel_replicates_and_says_that_it_is_locked() {
+    let (a, b) = devices();
+    let server = server();
+    put(&a.db, json!({"_id": "before"})).unwrap();
+    copy(&a.db, &server);
+    copy(&server, &b.db);
+    b.db.lock();
+    a.db.lock();
+    assert_eq!(get(&b.db, "before").unwrap_err().kind(), Kind::Locked);
+    assert_eq!(put(&b.db, json!({"_id": "x"})).unwrap_err().name(), "locked");
+    assert_eq!(b.db.all_docs(options(json!({}))).err().unwrap().name(), "locked");
+    block_on(a.db.unlock(a.source.clone())).unwrap();
+    put(&a.db, json!({"_id": "while-locked", "n": 1})).unwrap();
+    attach(&a.db, "while-locked", "f", b"bytes");
+    a.db.lock();
+    copy(&a.db, &server);
+    copy(&server, &b.db);
+    let held = quarantine(&b.db);
+    assert_eq!(held.iter().map(|held| &*held.error).collect::<Vec<_>>(), ["locked"]);
+    // Held counts as known, and does not go on from here.
+    assert_eq!(copy(&server, &b.db)["docs_read"], 0);
+    copy(&b.db, &server);
+    assert!(listed(&server, "h-").is_empty());
+    block_on(b.db.unlock(b.source.clone())).unwrap();
+    assert_eq!(quarantine(&b.db), []);
+    assert_eq!(ids(&all_docs(&b.db, json!({}))), ["before", "while-locked"]);
+    assert_eq!(bytes_of(&b.db, "while-locked", "f"), b"bytes");
+    // An old tab's feed ends with the reason.
+    let mut feed = b.db.changes(options(json!({}))).unwrap();
+    b.db.lock();
+    assert_eq!(block_on(feed.next(true)).unwrap_err().name(), "locked");
+}
+
+/// What a hostile server sends, made of what it has; and why it must be kept out.
+type Attack = (&'static str, fn(&Scene) -> ReplicatedDoc);
+
+struct Scene {
+    server: Database,
+    /// Two documents of one revision each, by their stored ids.
+    one: (String, String),
+    two: (String, String),
+    /// A document with two leaves: the stored id, and the leaves.
+    forked: (String, [String; 2]),
+    /// A revision on top of the second leaf.
+    above: String,
+    /// One with an attachment.
+    photo: (String, String),
+}
+
+fn swapped(mut doc: ReplicatedDoc, with: &ReplicatedDoc) -> ReplicatedDoc {
+    doc.body = with.body.clone();
+    doc
+}
+
+const ATTACKS: [Attack; 9] = [
+    ("not_opened", |scene| swapped(scene.get(&scene.one), &scene.get(&scene.two))),
+    ("not_opened", |scene| {
+        let mut doc = scene.get(&scene.one);
+        doc.id = scene.two.0.clone();
+        doc
+    }),
+    ("not_opened", |scene| {
+        let mut doc = scene.get(&scene.one);
+        doc.deleted = true;
+        doc
+    }),
+    ("not_sealed", |scene| {
+        let mut doc = scene.get(&scene.one);
+        let rev = doc.path[0].clone();
+        doc.path = vec![format!("2-{}", "0".repeat(32)).parse().unwrap(), rev];
+        (doc.deleted, doc.body) = (true, "{}".to_owned());
+        doc
+    }),
+    ("not_sealed", |scene| {
+        let mut doc = scene.get(&scene.one);
+        doc.body = r#"{"title":"clear"}"#.to_owned();
+        doc
+    }),
+    ("foreign_id", |scene| {
+        let mut doc = scene.get(&scene.one);
+        doc.id = "note".to_owned();
+        doc
+    }),
+    // The edit of one leaf, hung below the other: that one would not be a leaf any more.
+    ("wrong_history", |scene| {
+        let mut doc = stored(&scene.server, &scene.forked.0, &scene.above);
+        let other = if doc.path[1].to_string() == scene.forked.1[0] { 1 } else { 0 };
+        doc.path[1] = scene.forked.1[other].parse().unwrap();
+        doc
+    }),
+    ("wrong_attachments", |scene| {
+        let mut doc = scene.get(&scene.photo);
+        doc.attachments[0].length += 1;
+        doc
+    }),
+    ("not_opened", |scene| {
+        let mut doc = scene.get(&scene.photo);
+        doc.attachments.clear();
+        doc
+    }),
+];
+
+impl Scene {
+    fn new(a: &Device) -> Self {
+        let server = server();
+        put(&a.db, json!({"_id": "one"})).unwrap();
+        put(&a.db, json!({"_id": "two"})).unwrap();
+        put(&a.db, json!({"_id": "photo"})).unwrap();
+        attach(&a.db, "photo", "p.jpg", &[7; 5000]);
+        let base = put(&a.db, json!({"_id": "forked"})).unwrap();
+        let force = |n: u32| {
+            let doc = json!({"_id": "forked", "_rev": base, "n": n}).to_string();
+            block_on(a.db.put(&doc, &[], &options(json!({"force": true})))).unwrap().rev
+        };
+        let leaves = [force(1), force(2)];
+        let above = put(&a.db, json!({"_id": "forked", "_rev": leaves[1], "n": 3})).unwrap();
+        copy(&a.db, &server);
+        let find = |name: &str| {
+            let rev = get(&a.db, name).unwrap()["_rev"].as_str().unwrap().to_owned();
+            let rows = listed(&server, "e-");
+            (rows.into_iter().find(|(_, own)| *own == rev).unwrap().0, rev)
+        };
+        let forked = (find("forked").0, leaves);
+        Self { one: find("one"), two: find("two"), photo: find("photo"), forked, above, server }
+    }
+
+    fn get(&self, (id, rev): &(String, String)) -> ReplicatedDoc {
+        stored(&self.server, id, rev)
+    }
+}
+
+#[test]
+fn what_a_lying_server_sends_changes_nothing_is_kept_aside_and_does_not_stop_the_rest() {
+    for (index, (reason, attack)) in ATTACKS.iter().enumerate() {
+        let (a, b) = devices();
+        let scene = Scene::new(&a);
+        // The device knows the forked document's leaves and one of the others.
+        copy(&scene.server, &b.db);
+        block_on(b.db.discard_quarantine(None)).unwrap();
+        let before = changes(&b.db, json!({"style": "all_docs", "include_docs": true, "conflicts": true}));
+        let lie = attack(&scene);
+        let (id, rev) = (lie.id.clone(), lie.path[0].to_string());
+        put(&a.db, json!({"_id": "true"})).unwrap();
+        copy(&a.db, &scene.server);
+        let honest = listed(&scene.server, "e-")
+            .into_iter()
+            .find(|(id, _)| ![&scene.one.0, &scene.two.0, &scene.photo.0, &scene.forked.0].contains(&id));
+        let outcomes = block_on(b.db.write_replicated(vec![lie, scene.get(&honest.unwrap())])).unwrap();
+        assert!(outcomes.iter().all(Result::is_ok), "{index}");
+        let mut after = changes(&b.db, json!({"style": "all_docs", "include_docs": true, "conflicts": true}));
+        assert_eq!(after.pop().unwrap()["id"], "true", "{index}");
+        assert_eq!(after, before, "{index}");
+        let held = quarantine(&b.db);
+        assert_eq!(held.len(), 1, "{index}");
+        assert_eq!((&*held[0].error, &held[0].id, &held[0].rev), (*reason, &id, &rev), "{index}");
+        // Looking again changes nothing; what is discarded is forgotten.
+        assert_eq!(block_on(b.db.retry_quarantine()).unwrap(), 0, "{index}");
+        assert_eq!(block_on(b.db.discard_quarantine(Some((&id, &rev)))).unwrap(), 1, "{index}");
+        assert_eq!(quarantine(&b.db), [], "{index}");
+    }
+}
+
+#[test]
+fn nothing_clear_leaves_a_sealed_channel_and_no_revision_is_brought_along() {
+    let (a, _) = devices();
+    let doc = json!({"_id": "x", "_rev": "1-abc"}).to_string();
+    let error = block_on(a.db.put(&doc, &[], &options(json!({"new_edits": false})))).unwrap_err();
+    assert_eq!((error.status(), error.name()), (403, "forbidden"));
+    // A clear database does not become a sealed one.
+    let store = MemoryStore::new();
+    drop(open(store.handle()));
+    let options = OpenOptions { sealed: true, ..OpenOptions::new("test") };
+    let error = block_on(Database::open(Rc::new(store), SeededPlatform::new(1), options)).err().unwrap();
+    assert_eq!(error.name(), "forbidden");
+    // And a sealed one is opened as what it is, whoever asks.
+    let again = open(a.store.handle());
+    assert!(again.is_sealed());
+    assert_eq!(get(&again, "x").unwrap_err().name(), "locked");
+}
+
+#[test]
+fn what_is_sealed_under_a_key_that_is_still_to_come_waits_for_it() {
+    let (a, b) = devices();
+    let server = server();
+    put(&a.db, json!({"_id": "old"})).unwrap();
+    let entry = {
+        let vault = a.source.0.borrow();
+        let log = block_on(a.db.channel_log()).unwrap();
+        let ch = vault.pins()[0].ch;
+        vault.rotate(&vault.open_channel(Some(&ch), &log).unwrap(), &|bytes| bytes.fill(9)).unwrap()
+    };
+    block_on(a.db.append_to_log(std::slice::from_ref(&entry))).unwrap();
+    put(&a.db, json!({"_id": "new"})).unwrap();
+    copy(&a.db, &server);
+    // A server that holds the log back.
+    let new = get(&a.db, "new").unwrap()["_rev"].as_str().unwrap().to_owned();
+    let (id, rev) = listed(&server, "e-").into_iter().find(|(_, rev)| *rev == new).unwrap();
+    block_on(b.db.write_replicated(vec![stored(&server, &id, &rev)])).unwrap();
+    assert_eq!(quarantine(&b.db)[0].error, "unknown_epoch");
+    copy(&server, &b.db);
+    assert_eq!(block_on(b.db.retry_quarantine()).unwrap(), 1);
+    assert_eq!(ids(&all_docs(&b.db, json!({}))), ["new", "old"]);
+    assert_eq!(quarantine(&b.db), []);
+}
