@@ -144,7 +144,6 @@ pub fn vectors(slow: bool) -> Value {
     })
 }
 
-
 /// Whether the frozen vectors are still what comes out, and whether they open.
 pub fn check(frozen: &str, slow: bool) {
     let mut frozen: Value = serde_json::from_str(frozen).unwrap();
