@@ -10,8 +10,6 @@
 //! - a *revision* is sealed whole; an attachment's bytes are sealed on their own, with [`FileSealer`].
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-#[cfg(test)]
-mod answers;
 mod channel;
 mod code;
 mod content;
@@ -54,3 +52,6 @@ pub use revision::{
 pub use signer::{PublicKey, Signer};
 pub use stream::{STREAM_CHUNK_BYTES, TAG_BYTES, open_chunk, seal_chunk};
 pub use vault::Vault;
+
+#[cfg(test)]
+mod answers;

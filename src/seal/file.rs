@@ -212,7 +212,7 @@ impl FileOpener {
 
     /// Where a chunk lies in the sealed contents. Plain byte n is in chunk n / [`CHUNK_BYTES`].
     pub fn sealed_range(&self, index: u64) -> Range<u64> {
-        let start = |index: u64| SALT_BYTES + index.saturating_mul(SEALED_CHUNK_BYTES);
+        let start = |index: u64| index.saturating_mul(SEALED_CHUNK_BYTES).saturating_add(SALT_BYTES);
         let end = sealed_length(self.length);
         start(index).min(end)..start(index.saturating_add(1)).min(end)
     }

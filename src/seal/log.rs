@@ -9,6 +9,8 @@
 
 mod entry;
 mod replay;
+#[cfg(test)]
+mod tests;
 
 pub(super) use entry::{Draft, Op, Scope, UserKey, Wrap, make_entry};
 pub use entry::{Entry, LogDoc, read_log_doc};

@@ -1,0 +1,214 @@
+//! Sealed attachments: whole, from any place, and everything a server could do to their bytes.
+#![cfg(not(target_arch = "wasm32"))]
+
+#[path = "support/rng.rs"]
+mod rng;
+#[path = "support/seal.rs"]
+mod seal;
+
+use std::collections::BTreeMap;
+
+use rng::cases;
+use seal::*;
+use settee::seal::*;
+
+fn read(
+    channel: &Channel,
+    id: &str,
+    entry: &FileEntry,
+    sealed: &[u8],
+    step: usize,
+) -> Result<Vec<u8>, Refusal> {
+    let mut reader = FileReader::new(channel.ch(), &channel.remote_id(id), entry);
+    let mut out = Vec::new();
+    for piece in sealed.chunks(step) {
+        reader.push(piece, &mut out)?;
+    }
+    reader.finish()?;
+    Ok(out)
+}
+
+#[test]
+fn contents_come_back_whole_and_from_any_place() {
+    cases("contents_come_back_whole_and_from_any_place", 12, |mut rng| {
+        let chance = Chance::new(rng.next());
+        let home = home(&chance);
+        let edges = [0, 1, 1023, 1024, 1025, 16_384, 65_535, 65_536, 65_537, 131_072, 131_073];
+        let length = if rng.percent(60) { *rng.pick(&edges) } else { rng.below(300_000) };
+        let plain = rng.bytes(length);
+        let (entry, sealed) = home.attach("a", "f", &plain, &chance);
+        assert_eq!((entry.length, entry.sha256), (length as u64, sha256(&plain)));
+        assert_eq!(entry.stub().length, sealed.len() as u64);
+        for step in [1000, 65_552, sealed.len()] {
+            assert_eq!(read(home.channel(), "a", &entry, &sealed, step).unwrap(), plain);
+        }
+        let (head, _) = sealed.split_at(FileOpener::HEAD_BYTES);
+        let opener =
+            FileOpener::new(home.channel().ch(), &home.channel().remote_id("a"), &entry, head).unwrap();
+        let mut whole = Vec::new();
+        for index in 0..opener.chunks() {
+            let range = opener.sealed_range(index);
+            let part = opener.open(index, &sealed[range.start as usize..range.end as usize]).unwrap();
+            let start = (index * CHUNK_BYTES) as usize;
+            assert_eq!(part, plain[start.min(length)..(start + CHUNK_BYTES as usize).min(length)]);
+            whole.extend(part);
+        }
+        assert_eq!(whole, plain);
+        assert_eq!(opener.sealed_range(opener.chunks()).count(), 0);
+        assert!(opener.open(opener.chunks(), &[]).is_err() && opener.open(u64::MAX, &[0; 16]).is_err());
+    });
+}
+
+#[test]
+fn memory_is_one_chunk() {
+    let chance = Chance::new(1);
+    let home = home(&chance);
+    let (mut hash, piece) = (FileHash::default(), vec![7; 10_000]);
+    (0..100).for_each(|_| hash.update(&piece));
+    let remote = home.channel().remote_id("a");
+    let mut sealer = FileSealer::new(home.channel().ch(), &remote, "f", "t", hash.finish(), 1, &|bytes| {
+        chance.fill(bytes)
+    });
+    let mut held = 0;
+    for n in 1..=100 {
+        let mut out = Vec::new();
+        sealer.push(&piece, &mut out).unwrap();
+        held = held + piece.len() - out.len().saturating_sub(32);
+        assert!(held <= STREAM_CHUNK_BYTES + 1000 && out.len() <= STREAM_CHUNK_BYTES + 32, "{n} {held}");
+    }
+    assert!(sealer.push(&piece, &mut Vec::new()).is_err(), "more than was hashed");
+}
+
+#[test]
+fn fewer_or_other_bytes_than_were_hashed_are_noticed() {
+    let chance = Chance::new(1);
+    let home = home(&chance);
+    let mut hash = FileHash::default();
+    hash.update(b"12345");
+    let plain = hash.finish();
+    let remote = home.channel().remote_id("a");
+    let sealer =
+        || FileSealer::new(home.channel().ch(), &remote, "f", "t", plain, 1, &|bytes| chance.fill(bytes));
+    let mut out = Vec::new();
+    assert!(sealer().finish(&mut out).is_err());
+    let mut other = sealer();
+    out.clear();
+    other.push(b"12346", &mut out).unwrap();
+    let entry = other.finish(&mut out).unwrap();
+    assert_eq!(read(home.channel(), "a", &entry, &out, 99), Err(Refusal::NotOpened));
+}
+
+#[test]
+fn every_byte_of_the_contents_counts() {
+    let chance = Chance::new(2);
+    let home = home(&chance);
+    let (entry, sealed) = home.attach("a", "f", &plain(900), &chance);
+    for at in 0..sealed.len() * 8 {
+        let mut changed = sealed.clone();
+        changed[at / 8] ^= 1 << (at % 8);
+        assert_eq!(read(home.channel(), "a", &entry, &changed, 5000), Err(Refusal::NotOpened), "bit {at}");
+    }
+    let (entry, sealed) = home.attach("a", "f", &plain(200_000), &chance);
+    for at in (0..sealed.len()).step_by(9973).chain([15, 16, 65_567, 65_568, sealed.len() - 1]) {
+        let mut changed = sealed.clone();
+        changed[at] ^= 0x80;
+        assert_eq!(read(home.channel(), "a", &entry, &changed, 40_000), Err(Refusal::NotOpened), "byte {at}");
+    }
+}
+
+#[test]
+fn chunks_are_neither_cut_moved_repeated_nor_added() {
+    let chance = Chance::new(3);
+    let home = home(&chance);
+    let (entry, sealed) = home.attach("a", "f", &plain(3 * 65_536 + 10), &chance);
+    let (head, body) = sealed.split_at(16);
+    let chunks: Vec<&[u8]> = body.chunks(65_552).collect();
+    assert_eq!(chunks.len(), 4);
+    let with = |order: &[usize]| {
+        [&[head], &order.iter().map(|at| chunks[*at]).collect::<Vec<_>>()[..]].concat().concat()
+    };
+    let open = |bytes: &[u8]| read(home.channel(), "a", &entry, bytes, 30_000);
+    assert!(open(&with(&[0, 1, 2, 3])).is_ok());
+    for order in [
+        &[0, 1, 2][..],
+        &[0, 1, 3],
+        &[1, 0, 2, 3],
+        &[0, 2, 1, 3],
+        &[0, 0, 1, 2, 3],
+        &[0, 1, 2, 3, 3],
+        &[0, 1, 2, 2],
+        &[3],
+        &[],
+        &[0, 1, 2, 3, 0],
+    ] {
+        assert_eq!(open(&with(order)), Err(Refusal::NotOpened), "{order:?}");
+    }
+    for length in [0, 1, 15, 16, 17, 65_568, sealed.len() - 1] {
+        assert_eq!(open(&sealed[..length]), Err(Refusal::NotOpened), "{length}");
+    }
+    assert_eq!(open(&[&sealed[..], b"\0"].concat()), Err(Refusal::NotOpened));
+    // A chunk in the place of another, for who opens them one by one.
+    let opener = FileOpener::new(home.channel().ch(), &home.channel().remote_id("a"), &entry, head).unwrap();
+    for place in 0..4 {
+        for (at, chunk) in chunks.iter().enumerate() {
+            assert_eq!(opener.open(place, chunk).is_ok(), place == at as u64);
+        }
+    }
+}
+
+#[test]
+fn contents_belong_to_their_document_and_channel() {
+    let chance = Chance::new(4);
+    let one = home(&chance);
+    let other = home(&chance);
+    let (a, a_bytes) = one.attach("a", "f", &plain(2000), &chance);
+    let (b, b_bytes) = one.attach("a", "g", &plain(2000), &chance);
+    assert!(read(one.channel(), "a", &a, &a_bytes, 999).is_ok());
+    assert!(read(one.channel(), "a", &a, &b_bytes, 999).is_err());
+    assert!(read(one.channel(), "a", &b, &a_bytes, 999).is_err());
+    assert!(read(one.channel(), "b", &a, &a_bytes, 999).is_err());
+    assert!(read(other.channel(), "a", &a, &a_bytes, 999).is_err());
+    let changed = [
+        FileEntry { key: b.key.clone(), ..a.clone() },
+        FileEntry { opaque: b.opaque, ..a.clone() },
+        FileEntry { length: 1999, ..a.clone() },
+        FileEntry { length: 2049, ..a.clone() },
+        FileEntry { sha256: [0; 32], ..a.clone() },
+    ];
+    for entry in changed {
+        assert!(read(one.channel(), "a", &entry, &a_bytes, 999).is_err());
+    }
+}
+
+/// A source that gives one key for everything: still no stream meets another's key with other contents.
+#[test]
+fn a_stuck_source_repeats_no_stream() {
+    let home = home(&Chance::stuck());
+    let mut heads: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
+    let mut names = std::collections::BTreeSet::new();
+    for (id, name, contents) in
+        [("a", "f", b"one"), ("a", "g", b"one"), ("a", "f", b"two"), ("b", "f", b"one"), ("b", "f", b"two")]
+    {
+        let (entry, sealed) = home.attach(id, name, contents, &Chance::stuck());
+        assert_eq!(entry.key.expose(), &[7; 32]);
+        assert!(heads.insert(sealed[..16].to_vec(), sealed.clone()).is_none());
+        assert!(names.insert(entry.stub().name));
+        let (_, again) = home.attach(id, name, contents, &Chance::stuck());
+        assert_eq!(sealed, again);
+    }
+}
+
+#[test]
+fn a_server_learns_no_name_type_or_exact_length() {
+    let chance = Chance::new(5);
+    let home = home(&chance);
+    let (a, a_bytes) = home.attach("a", "holiday.jpg", &plain(1000), &chance);
+    let (b, b_bytes) = home.attach("a", "b", &plain(1), &chance);
+    assert_eq!((a.stub().content_type, a.stub().length), (b.stub().content_type, b.stub().length));
+    assert_eq!((a.stub().name.len(), a_bytes.len()), (26, b_bytes.len()));
+    let (c, _) = home.attach("a", "holiday.jpg", &plain(1000), &chance);
+    assert!(
+        a.stub().name != c.stub().name && a.sealed_digest != c.sealed_digest,
+        "equal photos look different"
+    );
+}

@@ -1,0 +1,35 @@
+//! The sealed format in the browser's build: the same frozen vectors, made and opened byte for byte. Known
+//! answers of the primitives run in `src/seal/answers.rs`, here as there.
+#![cfg(target_arch = "wasm32")]
+
+#[path = "support/seal.rs"]
+mod seal;
+#[path = "support/seal_vectors.rs"]
+mod seal_vectors;
+
+use settee::{platform::Platform, seal::*, web::WebPlatform};
+use wasm_bindgen_test::{wasm_bindgen_test, wasm_bindgen_test_configure};
+
+wasm_bindgen_test_configure!(run_in_browser);
+
+#[wasm_bindgen_test]
+fn the_format_is_what_it_was() {
+    seal_vectors::check(include_str!("vectors/seal/v1.json"), true);
+}
+
+#[wasm_bindgen_test]
+fn the_browsers_randomness_makes_a_channel_that_opens() {
+    let entropy = |bytes: &mut [u8]| WebPlatform.random_bytes(bytes);
+    let (vault, code) = Vault::create(&entropy);
+    let entries = vault.create_channel(&entropy).unwrap();
+    let replay = vault.open_channel(None, &entries).unwrap();
+    let new = NewRevision { id: "n", parent: None, deleted: false, body: r#"{"a":"é"}"#, files: &[] };
+    let sealed = seal_revision(&replay.channel, &vault.author(), &new).unwrap();
+    let second =
+        Vault::recover(&RecoveryCode::parse(&code.to_text()).unwrap(), &entries, &entropy).ok().unwrap();
+    let there = second.open_channel(None, &entries).unwrap();
+    let opened = seal::Wire::new(&sealed, &[], false).open(&there.channel).unwrap();
+    assert_eq!(opened.body, r#"{"a":"é"}"#);
+    let (other, _) = Vault::create(&entropy);
+    assert_ne!(other.account(), vault.account());
+}
