@@ -37,7 +37,7 @@ impl Database {
             stub_digest: None,
             sealed: None,
         };
-        let with = view.sealed(&*self.inner.platform, id, with).await?;
+        let with = view.sealed(&*self.inner.platform, id, with, None).await?;
         let parent = rev.map(str::parse).transpose()?;
         let change = Change::Attachment { parent, name: name.to_owned(), with: Some(with) };
         self.write_one(Edit::new(&view, id.to_owned(), change)).await

@@ -294,7 +294,8 @@ impl Database {
                 for stored in &mut attachments {
                     let content = self.content(&view, id, stored).await?.ok_or_else(content_gone)?;
                     let content = EditAttachment::of_stored(stored, content);
-                    let content = view.sealed(&*self.inner.platform, &copy, content).await?;
+                    let content =
+                        view.sealed(&*self.inner.platform, &copy, content, stored.sealed.as_deref()).await?;
                     stored.sealed = content.sealed.as_ref().map(|(_, file)| file.clone());
                     contents.push(content);
                     stored.revpos = 1;

@@ -149,12 +149,14 @@ impl Keys {
         Ok(opened.lineage == Lineage::Proved)
     }
 
-    /// Seals an attachment's bytes for a document. They are read twice, in pieces.
+    /// Seals an attachment's bytes for a document. They are read twice, in pieces. `copied` is what they were
+    /// in another document.
     pub(super) async fn seal_content(
         &self,
         name: &str,
         attachment: (&str, &str),
         content: &Content,
+        copied: Option<&FileEntry>,
         platform: &dyn Platform,
     ) -> Result<(Content, FileEntry)> {
         let mut hash = FileHash::default();
@@ -162,8 +164,12 @@ impl Keys {
         while let Some(piece) = pieces.next().await? {
             hash.update(&piece);
         }
-        let entropy = |bytes: &mut [u8]| platform.random_bytes(bytes);
         let id = self.channel.remote_id(name);
+        let key = copied.map(|file| file.copy_key(&id, attachment.0));
+        let entropy = |bytes: &mut [u8]| match &key {
+            Some(key) => bytes.iter_mut().zip(key.expose()).for_each(|(byte, own)| *byte = *own),
+            None => platform.random_bytes(bytes),
+        };
         let (ch, (file_name, content_type)) = (self.channel.ch(), attachment);
         // The generation is known when it is committed.
         let mut sealer = FileSealer::new(ch, &id, file_name, content_type, hash.finish(), 1, &entropy);

@@ -27,7 +27,7 @@ use crate::{
     log::{Directory, DocState, Found, StoredAttachment, StoredLeaf, read_at},
     model::{Content, Digest, Rev, sort_by},
     platform::Platform,
-    seal::Entry,
+    seal::{Entry, FileEntry},
 };
 
 /// How the stored ids of the caller's documents begin; others are the channel's own.
@@ -137,17 +137,19 @@ impl View {
         opened.keys().seal(&leaf, &ancestors, known)
     }
 
-    /// An attachment that is to be written, with what will be stored of it.
+    /// An attachment that is to be written, with what will be stored of it; `copied` is what it was in another
+    /// document.
     pub(super) async fn sealed(
         &self,
         platform: &dyn Platform,
         name: &str,
         mut attachment: EditAttachment,
+        copied: Option<&FileEntry>,
     ) -> Result<EditAttachment> {
         if let (Self::Opened(opened), Some((content, _))) = (self, &attachment.data) {
             let content_type = attachment.content_type.as_deref().unwrap_or("application/octet-stream");
             let named = (attachment.name.as_str(), content_type);
-            let (sealed, file) = opened.keys().seal_content(name, named, content, platform).await?;
+            let (sealed, file) = opened.keys().seal_content(name, named, content, copied, platform).await?;
             attachment.sealed = Some((sealed, Rc::new(file)));
         }
         Ok(attachment)

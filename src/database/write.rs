@@ -144,7 +144,7 @@ impl Database {
         let parent = draft.parent()?;
         for attachment in draft.attachments {
             let attachment = EditAttachment::from_draft(attachment).await?;
-            attachments.push(how.view.sealed(&*self.inner.platform, &id, attachment).await?);
+            attachments.push(how.view.sealed(&*self.inner.platform, &id, attachment, None).await?);
         }
         let change = if how.new_edits {
             Change::New {

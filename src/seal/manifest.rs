@@ -2,7 +2,9 @@
 //! and what a server must show of each.
 
 use super::{
-    Hash, Key, Refusal, file,
+    Hash, Key, Refusal,
+    crypt::mac,
+    file,
     parts::{Parts, enc, enc_list},
     text::base32,
 };
@@ -50,6 +52,12 @@ impl std::fmt::Debug for FileEntry {
 }
 
 impl FileEntry {
+    /// The key that a copy of it gets in another document: the same on every device, so that devices which
+    /// copy a document alike make the same revision.
+    pub fn copy_key(&self, remote_id: &str, name: &str) -> Key {
+        Key::new(mac(&self.key, &[b"copy", remote_id.as_bytes(), name.as_bytes(), &self.opaque]))
+    }
+
     /// What a server must say of it.
     pub fn stub(&self) -> Stub {
         Stub {
