@@ -248,6 +248,11 @@ impl Database {
         Ok(database)
     }
 
+    /// Whether a store holds a database.
+    pub async fn exists(store: &dyn Store) -> Result<bool> {
+        Ok(store.records(vec![HEADER]).await?.pop().flatten().is_some())
+    }
+
     /// Stores a snapshot of the key directory, if the log has grown enough since the last one to make the
     /// next opening slow. To be called now and then when there is nothing else to do, and before closing.
     ///

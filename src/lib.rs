@@ -4,6 +4,7 @@
 pub mod bindings;
 pub mod database;
 pub mod error;
+pub mod keys;
 pub mod log;
 pub mod model;
 pub mod peer;

@@ -13,6 +13,11 @@ pub trait Platform {
     fn now_ms(&self) -> f64;
     /// Fills `bytes` from a source fit for naming things (ids), not only for games.
     fn random_bytes(&self, bytes: &mut [u8]);
+    /// Fills `bytes` from a source fit for keys, or fails; what is in them then must not be used.
+    fn secret_bytes(&self, bytes: &mut [u8]) -> Result<()> {
+        self.random_bytes(bytes);
+        Ok(())
+    }
     /// Resolves after `ms` milliseconds, or after the event loop had one turn when 0.
     fn sleep(&self, ms: u32) -> LocalBoxFuture<'static, ()>;
     /// Where a large content is put together, outside our memory if the machine can.

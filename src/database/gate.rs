@@ -75,6 +75,11 @@ impl Database {
         self.inner.is_sealed
     }
 
+    /// Whether it is a sealed channel without its keys.
+    pub fn is_locked(&self) -> bool {
+        self.inner.view.borrow().is_none()
+    }
+
     /// Looks at what comes in: gives what may be stored, as the edit that stores it. In a channel that is not
     /// sealed everything may.
     pub(super) async fn admit(&self, doc: ReplicatedDoc) -> Result<Edit> {

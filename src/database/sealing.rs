@@ -9,7 +9,7 @@ use crate::{
     peer::{ReplicatedAttachment, ReplicatedDoc},
     platform::Platform,
     seal::{
-        Author, Channel, Entry, Envelope, FileEntry, FileHash, FileReader, FileSealer, Hash, Lineage,
+        Author, Channel, Entry, Envelope, FileEntry, FileHash, FileReader, FileSealer, Hash, Key, Lineage,
         NewRevision, Opened, PublicKey, Received, Refusal, Signer, Stub, check_push, first_line, next_line,
         open_revision, read_revision, seal_revision,
     },
@@ -165,11 +165,16 @@ impl Keys {
             hash.update(&piece);
         }
         let id = self.channel.remote_id(name);
-        let key = copied.map(|file| file.copy_key(&id, attachment.0));
-        let entropy = |bytes: &mut [u8]| match &key {
-            Some(key) => bytes.iter_mut().zip(key.expose()).for_each(|(byte, own)| *byte = *own),
-            None => platform.random_bytes(bytes),
+        let key = match copied {
+            Some(file) => file.copy_key(&id, attachment.0),
+            None => {
+                let mut key = [0; 32];
+                platform.secret_bytes(&mut key)?;
+                Key::new(key)
+            }
         };
+        let entropy =
+            |bytes: &mut [u8]| bytes.iter_mut().zip(key.expose()).for_each(|(byte, own)| *byte = *own);
         let (ch, (file_name, content_type)) = (self.channel.ch(), attachment);
         // The generation is known when it is committed.
         let mut sealer = FileSealer::new(ch, &id, file_name, content_type, hash.finish(), 1, &entropy);

@@ -181,6 +181,11 @@ impl KeyRecord {
         Ok(lock)
     }
 
+    /// Whether a passphrase unlocks it.
+    pub fn has_passphrase(&self) -> bool {
+        self.lock(Kind::Passphrase).is_ok()
+    }
+
     /// Whether the device stays unlocked.
     pub fn has_device(&self) -> bool {
         self.lock(Kind::Device).is_ok()
@@ -218,11 +223,21 @@ impl KeyRecord {
         let lock = self.lock(kind)?;
         let open = || {
             let master = unwrap(key, "master", &lock_aad(kind, &lock.params), &lock.sealed)?;
-            let master = Key::from_slice(&master)?;
-            let vault = unwrap(&master, "vault", &self.locks_bytes(), &self.sealed)?;
-            Some(Unlocked { vault: Vault::from_bytes(&vault)?, master })
+            self.open(Key::from_slice(&master)?)
         };
         open().ok_or(Locked::Wrong)
+    }
+
+    /// What this record holds now, for who has unlocked an earlier state of it.
+    ///
+    /// Errors: `wrong_secret`, if it is another record or was changed.
+    pub fn reopen(&self, unlocked: &Unlocked) -> Result<Unlocked, Locked> {
+        self.open(unlocked.master.clone()).ok_or(Locked::Wrong)
+    }
+
+    fn open(&self, master: Key) -> Option<Unlocked> {
+        let vault = unwrap(&master, "vault", &self.locks_bytes(), &self.sealed)?;
+        Some(Unlocked { vault: Vault::from_bytes(&vault)?, master })
     }
 
     fn locks_bytes(&self) -> Vec<u8> {

@@ -126,12 +126,12 @@ impl Entry {
     }
 
     /// Its bytes and signature, for keeping it elsewhere than in a document.
-    pub(in super::super) fn to_bytes(&self) -> Vec<u8> {
+    pub fn to_bytes(&self) -> Vec<u8> {
         enc(&[&self.bytes, &self.signature])
     }
 
     /// Reads back what [`Entry::to_bytes`] gave.
-    pub(in super::super) fn from_bytes(bytes: &[u8]) -> Option<Self> {
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let mut parts = Parts(bytes);
         let (bytes, signature) = (parts.next()?, parts.array()?);
         parts.end()?;
