@@ -22,9 +22,11 @@ export function init(source = new URL('./settee.wasm', import.meta.url)) {
 }
 
 async function load(source) {
-  await glue.default({ module_or_path: await compile(await source) });
+  const module = await compile(await source);
+  await glue.default({ module_or_path: module });
   glue.start((...args) => new SetteeError(...args));
   version.commit = glue.commit();
+  return module;
 }
 
 async function compile(source) {
@@ -77,11 +79,12 @@ export class Database extends Emitter {
     shared.handles.add(this);
   }
 
-  static async open(name, { storage, ...given } = {}) {
+  static async open(name, { storage, vault, ...given } = {}) {
     if (!name || !isText(name)) throw badRequest('A database needs a name');
     if (isUrl(name)) throw badRequest('Database.open takes the name of a local database; give URLs to sync() and replicate');
     storage ??= globalThis.indexedDB || !globalThis.process?.versions?.node ? 'indexeddb' : 'memory';
     if (storage !== 'indexeddb' && storage !== 'memory') throw badOption('Option `storage` must be "indexeddb" or "memory"');
+    if (vault && !vault._lend) throw badOption('Option `vault` must be a vault');
     const asked = options(given);
     // Wakes the browser's storage while the WebAssembly loads.
     if (storage === 'indexeddb') globalThis.indexedDB?.databases?.().catch(() => {});
@@ -90,13 +93,21 @@ export class Database extends Emitter {
     for (;;) {
       let shared = engines.get(key);
       if (!shared) {
-        shared = { key, storage, handles: new Set(), engine: glue.Engine.open(name, storage, asked), gone: undefined };
+        const engine = vault ? vault._open(name, storage, asked) : glue.Engine.open(name, storage, asked);
+        shared = { key, storage, handles: new Set(), engine, gone: undefined };
         engines.set(key, shared);
       }
       const handle = new Database(KEY, name, shared); // from now on nobody else closes it
       try {
         handle.#engine = await shared.engine;
-        if (!shared.gone && handle.#raw.isOpen) return handle;
+        if (!shared.gone && handle.#raw.isOpen) {
+          if (vault) await vault._lend(shared, handle);
+          else if (asked.sealed && !handle.sealed) {
+            await handle.close();
+            throw new SetteeError(403, 'forbidden', 'This database is not sealed, and cannot become so.');
+          }
+          return handle;
+        }
         await shared.gone; // destroyed here or in another tab; what comes after is new
       } catch (error) {
         if (!shared.gone) throw error;
@@ -109,6 +120,30 @@ export class Database extends Emitter {
   get #raw() {
     if (!this.#engine) throw new SetteeError(0, 'store_closed', 'The database is closed; open it again to go on.');
     return this.#engine;
+  }
+
+  get sealed() {
+    return this.#engine?.isSealed;
+  }
+
+  get locked() {
+    return this.#engine?.isLocked;
+  }
+
+  get _shared() {
+    return this.#shared;
+  }
+
+  async quarantine() {
+    return JSON.parse(await this.#raw.quarantine());
+  }
+
+  async retryQuarantine() {
+    return this.#raw.retryQuarantine();
+  }
+
+  async discardQuarantine(id, rev) {
+    return this.#raw.discardQuarantine(id && docId(id), id && revision(rev));
   }
 
   async put(doc, opts) {
@@ -352,6 +387,11 @@ export class Database extends Emitter {
     await this.close();
   }
 }
+
+export const Vault = Object.fromEntries(['create', 'unlock', 'recover', 'status'].map((name) => [name, async (given) => {
+  const module = await init();
+  return (await import('./lib/vault.js'))[name](module, options(given, ['database']) ?? {}, given?.database);
+}]));
 
 const NOT_FOR_PEERS = [
   'continuous', 'signal', 'headers', 'auth', 'getToken', 'fetch', 'feed', 'connections', 'connection_timeout', 'leader',

@@ -6,6 +6,7 @@
 //! pkg/settee.js (shapes, events, handles) ─► Engine, Rows, Feed ─► database
 //!                                         ─► Peer, Replication  ─► replicate, remote
 //!                                         ─► ServerReplication  ─► remote
+//! pkg/lib/vault.js                        ─► Vault ─► keys
 //! ```
 //!
 //! Rules of the border:
@@ -23,6 +24,7 @@ mod feed;
 mod peer;
 mod replication;
 mod server;
+mod vault;
 
 use js_sys::Function;
 use wasm_bindgen::prelude::wasm_bindgen;

@@ -28,20 +28,22 @@ const IDLE_MS: u32 = 1_000;
 /// A database that is open.
 #[wasm_bindgen]
 pub struct Engine {
-    database: Database,
+    pub(super) database: Database,
+    pub(super) store: Rc<dyn Store>,
 }
 
 /// `Database.open`'s options that the engine takes.
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-struct Opening {
+pub(super) struct Opening {
     revs_limit: Option<usize>,
     auto_compaction: Option<bool>,
     max_document_size: Option<usize>,
+    sealed: bool,
 }
 
 impl Opening {
-    fn of(self, name: &str) -> Result<OpenOptions> {
+    pub(super) fn of(self, name: &str) -> Result<OpenOptions> {
         let defaults = OpenOptions::new(name);
         let revs_limit = self.revs_limit.unwrap_or(defaults.revs_limit);
         if revs_limit == 0 {
@@ -51,6 +53,7 @@ impl Opening {
             revs_limit,
             auto_compaction: self.auto_compaction.unwrap_or(defaults.auto_compaction),
             max_document_bytes: self.max_document_size.unwrap_or(defaults.max_document_bytes),
+            sealed: self.sealed,
             ..defaults
         })
     }
@@ -71,20 +74,9 @@ impl Engine {
     pub fn open(name: String, storage: String, given: JsValue) -> Promise {
         promise(async move {
             let opening = options::<Opening>(given)?.of(&name)?;
-            let store: Rc<dyn Store> = match storage.as_str() {
-                "memory" => Rc::new(MemoryStore::new()),
-                _ => Rc::new(web::IndexedDbStore::open(&name).await?),
-            };
-            let database = Database::open(store, Rc::new(web::WebPlatform), opening).await?;
-            if storage != "memory" {
-                let idle = database.clone();
-                wasm_bindgen_futures::spawn_local(async move {
-                    web::WebPlatform.sleep(IDLE_MS).await;
-                    // A failure costs the next opening some milliseconds.
-                    let _ = idle.save().await;
-                });
-            }
-            Ok(Engine { database }.into())
+            let store = store_of(&name, &storage).await?;
+            let database = Database::open(store.clone(), Rc::new(web::WebPlatform), opening).await?;
+            Ok(opened(store, database, &storage).into())
         })
     }
 
@@ -255,6 +247,48 @@ impl Engine {
         promise(async move { database.compact().await.map(|()| JsValue::UNDEFINED) })
     }
 
+    /// Whether it is a sealed channel.
+    #[wasm_bindgen(js_name = isSealed, getter)]
+    pub fn is_sealed(&self) -> bool {
+        self.database.is_sealed()
+    }
+
+    /// Whether it is one without its keys.
+    #[wasm_bindgen(js_name = isLocked, getter)]
+    pub fn is_locked(&self) -> bool {
+        self.database.is_locked()
+    }
+
+    /// Drops the keys of a sealed channel.
+    #[wasm_bindgen(js_name = lock)]
+    pub fn lock(&self) {
+        self.database.lock();
+    }
+
+    /// What did not pass the gate; a promise of a JSON array's text.
+    #[wasm_bindgen(js_name = quarantine)]
+    pub fn quarantine(&self) -> Promise {
+        let database = self.database.clone();
+        promise(async move { Ok(json(&database.quarantine().await?)?.into()) })
+    }
+
+    /// Looks at that once more; a promise of how many revisions passed.
+    #[wasm_bindgen(js_name = retryQuarantine)]
+    pub fn retry_quarantine(&self) -> Promise {
+        let database = self.database.clone();
+        promise(async move { Ok((database.retry_quarantine().await? as f64).into()) })
+    }
+
+    /// Forgets it, or one revision of it; a promise of how many were forgotten.
+    #[wasm_bindgen(js_name = discardQuarantine)]
+    pub fn discard_quarantine(&self, id: Option<String>, rev: Option<String>) -> Promise {
+        let database = self.database.clone();
+        promise(async move {
+            let only = id.as_deref().map(|id| (id, rev.as_deref().unwrap_or_default()));
+            Ok((database.discard_quarantine(only).await? as f64).into())
+        })
+    }
+
     /// One end of a replication.
     #[wasm_bindgen(js_name = peer)]
     pub fn peer(&self) -> PeerHandle {
@@ -285,6 +319,27 @@ impl Engine {
         let database = self.database.clone();
         promise(async move { database.destroy().await.map(|()| JsValue::UNDEFINED) })
     }
+}
+
+/// The store of a database of this name.
+pub(super) async fn store_of(name: &str, storage: &str) -> Result<Rc<dyn Store>> {
+    Ok(match storage {
+        "memory" => Rc::new(MemoryStore::new()),
+        _ => Rc::new(web::IndexedDbStore::open(name).await?),
+    })
+}
+
+/// An engine over a database that was just opened.
+pub(super) fn opened(store: Rc<dyn Store>, database: Database, storage: &str) -> Engine {
+    if storage != "memory" {
+        let idle = database.clone();
+        wasm_bindgen_futures::spawn_local(async move {
+            web::WebPlatform.sleep(IDLE_MS).await;
+            // A failure costs the next opening some milliseconds.
+            let _ = idle.save().await;
+        });
+    }
+    Engine { database, store }
 }
 
 fn content(bytes: &JsValue) -> Result<Content> {

@@ -14,7 +14,8 @@ use web_sys::{Blob, BlobPropertyBag};
 use super::{platform::next_turn, thrown::Thrown};
 use crate::{
     error::{Error, Kind, Pending, Result},
-    model::{Bytes, Content, External},
+    model::{Bytes, CONTENT_CHUNK_BYTES, Content, External},
+    platform::Collector,
 };
 
 /// Up to here a content is taken into our memory and stored as an array; beyond, it stays outside and is
@@ -87,6 +88,44 @@ impl External for BlobContent {
 
     fn as_any(&self) -> &dyn Any {
         self
+    }
+}
+
+/// Puts a content together as a blob of pieces, which a browser may keep on disk.
+#[derive(Default)]
+pub(super) struct BlobCollector {
+    pieces: Vec<Blob>,
+    /// What is not in a piece yet.
+    rest: Vec<u8>,
+}
+
+impl BlobCollector {
+    fn put_away(&mut self) -> Result<()> {
+        let rest = std::mem::take(&mut self.rest);
+        self.pieces.push(blob_of(&Array::of1(&Uint8Array::new_from_slice(&rest)), "")?);
+        Ok(())
+    }
+}
+
+impl Collector for BlobCollector {
+    fn push(&mut self, piece: Vec<u8>) -> Result<()> {
+        if self.rest.is_empty() {
+            self.rest = piece;
+        } else {
+            self.rest.extend_from_slice(&piece);
+        }
+        if self.rest.len() as u64 >= CONTENT_CHUNK_BYTES / 2 { self.put_away() } else { Ok(()) }
+    }
+
+    fn finish(mut self: Box<Self>) -> Result<Content> {
+        if self.pieces.is_empty() && self.rest.len() as u64 <= KEPT_INSIDE_BYTES {
+            return Ok(self.rest.into());
+        }
+        if !self.rest.is_empty() {
+            self.put_away()?;
+        }
+        let pieces: Array = self.pieces.iter().collect();
+        Ok(Content::External(Rc::new(BlobContent::new(blob_of(&pieces, "")?))))
     }
 }
 

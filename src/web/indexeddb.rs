@@ -63,7 +63,12 @@ impl IndexedDbStore {
     /// Errors: 0 `storage_unavailable` where the browser stores nothing (blocked, a private window, or
     /// Node); 0 `schema_too_new` where a newer page has written it.
     pub async fn open(name: &str) -> Result<IndexedDbStore> {
-        let name = format!("settee:{name}");
+        Self::open_named(&format!("settee:{name}")).await
+    }
+
+    /// The same, under the name that IndexedDB has for it: one without `settee:` is no database's.
+    pub async fn open_named(name: &str) -> Result<IndexedDbStore> {
+        let name = name.to_owned();
         let connection = connection::open_or_make(&name).await?;
         let shared = Rc::new(Shared {
             identity: connection.identity().into(),

@@ -8,7 +8,11 @@ use js_sys::{Date, Function, Math, Reflect};
 use wasm_bindgen::{JsCast, JsValue, closure::Closure};
 use web_sys::{Crypto, MessageChannel, MessagePort};
 
-use crate::platform::Platform;
+use super::blob::BlobCollector;
+use crate::{
+    error::{Error, Result},
+    platform::{Collector, Platform},
+};
 
 /// The longest that a browser's timer can wait: a longer one would fire at once.
 const LONGEST_TIMEOUT_MS: u32 = i32::MAX as u32;
@@ -26,14 +30,18 @@ impl Platform for WebPlatform {
     }
 
     fn random_bytes(&self, bytes: &mut [u8]) {
-        let crypto = global("crypto").map(JsCast::unchecked_into::<Crypto>);
-        for piece in bytes.chunks_mut(MOST_RANDOM_BYTES) {
-            let filled = crypto.as_ref().is_some_and(|c| c.get_random_values_with_u8_array(piece).is_ok());
-            if !filled {
-                // Every platform we name has it. One that does not still gets ids that differ.
-                piece.fill_with(|| (Math::random() * 256.0) as u8);
-            }
+        if !fill(bytes) {
+            // Every platform we name has it. One that does not still gets ids that differ.
+            bytes.fill_with(|| (Math::random() * 256.0) as u8);
         }
+    }
+
+    fn secret_bytes(&self, bytes: &mut [u8]) -> Result<()> {
+        if fill(bytes) { Ok(()) } else { Err(Error::remote(0, "no_randomness", NO_RANDOMNESS)) }
+    }
+
+    fn collector(&self) -> Box<dyn Collector> {
+        Box::new(BlobCollector::default())
     }
 
     fn sleep(&self, ms: u32) -> LocalBoxFuture<'static, ()> {
@@ -42,6 +50,15 @@ impl Platform for WebPlatform {
             ms => TimeoutFuture::new(ms.min(LONGEST_TIMEOUT_MS)).boxed_local(),
         }
     }
+}
+
+const NO_RANDOMNESS: &str = "There is no crypto.getRandomValues here, and nothing else makes keys.";
+
+/// Whether `crypto.getRandomValues` filled it all.
+fn fill(bytes: &mut [u8]) -> bool {
+    let Some(crypto) = global("crypto").map(JsCast::unchecked_into::<Crypto>) else { return false };
+    let mut pieces = bytes.chunks_mut(MOST_RANDOM_BYTES);
+    pieces.all(|piece| crypto.get_random_values_with_u8_array(piece).is_ok())
 }
 
 /// A member of the global object that is there.
