@@ -413,7 +413,7 @@ impl KeySource for Source {
         let inner = &self.keys.inner;
         let mut unlocked = inner.unlocked.borrow_mut();
         let vault = &mut unlocked.as_mut().ok_or_else(Error::locked)?.vault;
-        let ch = self.ch.get();
+        let ch = self.ch.get().or_else(|| known_channel(vault, log));
         let replay = vault.open_channel(ch.as_ref(), log).map_err(refused)?;
         let is_new = vault.learn(log, None) || vault.pin(&replay.pin.ch) != Some(&replay.pin);
         self.ch.set(Some(replay.pin.ch));
@@ -425,6 +425,15 @@ impl KeySource for Source {
             (inner.on_seen)();
         }
         Ok(Rc::new(Keys::new(replay.channel, signer)))
+    }
+}
+
+/// The channel that was opened here before and whose log this is, be it in a database that is gone.
+fn known_channel(vault: &Vault, log: &[Entry]) -> Option<Hash> {
+    let mut known = vault.pins().iter().filter(|pin| log.iter().any(|entry| *entry.hash() == pin.ch));
+    match (known.next(), known.next()) {
+        (Some(pin), None) => Some(pin.ch),
+        _ => None,
     }
 }
 
