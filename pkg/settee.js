@@ -67,7 +67,6 @@ const withoutPassword = (name) => {
 const isUrl = (name) => /^https?:\/\//i.test(name);
 
 export class Database extends Emitter {
-  #shared;
   #engine;
   #running = new Set();
 
@@ -75,7 +74,7 @@ export class Database extends Emitter {
     super();
     if (key !== KEY) throw new TypeError('Use `await Database.open(name)`');
     this.name = name;
-    this.#shared = shared;
+    this._shared = shared;
     shared.handles.add(this);
   }
 
@@ -96,16 +95,12 @@ export class Database extends Emitter {
         const engine = vault ? vault._open(name, storage, asked) : glue.Engine.open(name, storage, asked);
         shared = { key, storage, handles: new Set(), engine, gone: undefined };
         engines.set(key, shared);
-      }
+      } else if (asked.sealed) (await shared.engine).requireSealed();
       const handle = new Database(KEY, name, shared); // from now on nobody else closes it
       try {
         handle.#engine = await shared.engine;
         if (!shared.gone && handle.#raw.isOpen) {
-          if (vault) await vault._lend(shared, handle);
-          else if (asked.sealed && !handle.sealed) {
-            await handle.close();
-            throw new SetteeError(403, 'forbidden', 'This database is not sealed, and cannot become so.');
-          }
+          await vault?._lend(shared, handle);
           return handle;
         }
         await shared.gone; // destroyed here or in another tab; what comes after is new
@@ -128,10 +123,6 @@ export class Database extends Emitter {
 
   get locked() {
     return this.#engine?.isLocked;
-  }
-
-  get _shared() {
-    return this.#shared;
   }
 
   async quarantine() {
@@ -283,7 +274,7 @@ export class Database extends Emitter {
   }
 
   async info() {
-    return { ...await this.#raw.info(), adapter: this.#shared.storage };
+    return { ...await this.#raw.info(), adapter: this._shared.storage };
   }
 
   async compact() {
@@ -293,18 +284,18 @@ export class Database extends Emitter {
 
   async close() {
     if (!this.#engine) return;
-    const { handles, key } = this.#shared;
+    const { handles, key } = this._shared;
     const engine = this.#engine;
     this.#let('closed');
     handles.delete(this);
     if (handles.size) return;
-    if (engines.get(key) === this.#shared) engines.delete(key);
+    if (engines.get(key) === this._shared) engines.delete(key);
     await engine.close();
   }
 
   async destroy() {
     const engine = this.#raw;
-    const shared = this.#shared;
+    const shared = this._shared;
     shared.gone = (async () => {
       for (const handle of shared.handles) handle.#let();
       try {
@@ -336,7 +327,7 @@ export class Database extends Emitter {
 
   static replicate(source, target, given) {
     const { headers, auth, getToken, fetch, heartbeat, feed, connections, connection_timeout, back_off_function } = given ?? {};
-    const names = [source, target].map((end) => (end instanceof Database ? end.#shared.key : isText(end) ? end : ''));
+    const names = [source, target].map((end) => (end instanceof Database ? end._shared.key : isText(end) ? end : ''));
     const task = new Replication(given, names.join(' '), isUrl(names[1]) ? 'up' : 'down', async (tell) => {
       await init();
       const peers = await Promise.all([source, target].map(async (end) => {
@@ -354,7 +345,7 @@ export class Database extends Emitter {
       const asked = { ...given, live: given?.live ?? given?.continuous };
       const plain = options(asked, NOT_FOR_PEERS);
       const begin = (hear) => [glue.replicate(...peers, plain, back_off_function, hear), ...peers];
-      const isHere = [source, target].some((end) => end instanceof Database && end.#shared.storage === 'indexeddb');
+      const isHere = [source, target].some((end) => end instanceof Database && end._shared.storage === 'indexeddb');
       if (!asked.live || asked.leader === false || !isHere) return begin(tell);
       // A service worker may not import later; it runs its own.
       const leader = await import('./lib/leader.js').catch(() => {});
@@ -388,10 +379,9 @@ export class Database extends Emitter {
   }
 }
 
-export const Vault = Object.fromEntries(['create', 'unlock', 'recover', 'status'].map((name) => [name, async (given) => {
-  const module = await init();
-  return (await import('./lib/vault.js'))[name](module, options(given, ['database']) ?? {}, given?.database);
-}]));
+export const Vault = Object.fromEntries(['create', 'recover', 'status', 'unlock'].map((name) => [
+  name, async (given) => (await import('./lib/vault.js'))[name](await init(), given),
+]));
 
 const NOT_FOR_PEERS = [
   'continuous', 'signal', 'headers', 'auth', 'getToken', 'fetch', 'feed', 'connections', 'connection_timeout', 'leader',

@@ -208,7 +208,7 @@ impl Database {
             return Err(crate::log::too_new());
         }
         if options.sealed && !header.sealed {
-            return Err(Error::new(Kind::Forbidden, "This database is not sealed, and cannot become so."));
+            return Err(Error::not_sealed());
         }
         let inner = Rc::new(Inner {
             store,
@@ -278,7 +278,7 @@ impl Database {
     pub async fn unlock(&self, source: Rc<dyn KeySource>) -> Result<()> {
         self.inner.open()?;
         if !self.inner.is_sealed {
-            return Err(Error::new(Kind::Forbidden, "This database is not sealed."));
+            return Err(Error::not_sealed());
         }
         self.fresh().await?;
         let opened = Opened::new(source, &self.channel_log().await?)?;

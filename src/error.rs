@@ -270,6 +270,11 @@ impl Error {
         Self::new(Kind::Locked, "The channel is locked; unlock it to read and write.")
     }
 
+    /// 403 `forbidden`: a clear database where a sealed channel is asked for.
+    pub fn not_sealed() -> Self {
+        Self::new(Kind::Forbidden, "This database is not sealed, and cannot become so.")
+    }
+
     /// 0 `corrupt`: stored bytes do not decode; `what` names the part.
     pub fn corrupt(what: &'static str) -> Self {
         Self::new(Kind::Corrupt, format!("The stored {what} does not decode."))

@@ -24,7 +24,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     database::{Database, KeySource, Keys, OpenOptions},
-    error::{Error, Kind, Result},
+    error::{Error, Result},
     platform::Platform,
     seal::{
         Cost, Entropy, Entry, Hash, Key, KeyRecord, Locked, PassphraseLock, Pin, RecoveryCode, Refusal,
@@ -296,7 +296,7 @@ impl KeyStore {
             return Err(Error::locked());
         }
         if !database.is_sealed() {
-            return Err(Error::new(Kind::Forbidden, "This database is not sealed, and cannot become so."));
+            return Err(Error::not_sealed());
         }
         // Looks at what other tabs wrote.
         database.info().await?;

@@ -2,7 +2,7 @@
 // to another tab, in an error or in a URL; what unlocks is posted to a worker of ours alone.
 import * as glue from '../generated/settee_glue.js';
 import { Emitter } from './feed.js';
-import { SetteeError, asText, badOption, badRequest, failure } from './json.js';
+import { SetteeError, asText, badOption, badRequest, failure, options } from './json.js';
 
 const STORAGE = globalThis.indexedDB || !globalThis.process?.versions?.node ? 'indexeddb' : 'memory';
 
@@ -18,7 +18,10 @@ function its(module) {
 }
 
 function only(given, names) {
-  for (const name in given) if (!names.includes(name)) throw badOption(`Unknown option \`${name}\``);
+  const { database, ...rest } = given ?? {};
+  const kept = options(rest) ?? {};
+  for (const name in kept) if (!names.includes(name)) throw badOption(`Unknown option \`${name}\``);
+  return { ...kept, database };
 }
 
 export async function status(module, given) {
@@ -26,14 +29,14 @@ export async function status(module, given) {
   return (await its(module))._status();
 }
 
-export async function create(module, given) {
-  only(given, ['passphrase']);
+export async function create(module, asked) {
+  const given = only(asked, ['passphrase']);
   const vault = await its(module);
   return { vault, recoveryCode: await vault._make(given, (...passphrase) => vault._raw.create(...passphrase)) };
 }
 
-export async function recover(module, given, database) {
-  only(given, ['recoveryCode', 'passphrase']);
+export async function recover(module, asked) {
+  const { database, ...given } = only(asked, ['recoveryCode', 'passphrase']);
   if (!database?._shared) throw badRequest('Vault.recover() takes a `database` that was opened sealed and has replicated');
   const code = asText(given.recoveryCode, 'Recovery code');
   const vault = await its(module);
@@ -43,8 +46,8 @@ export async function recover(module, given, database) {
   return vault;
 }
 
-export async function unlock(module, given) {
-  only(given, ['passphrase', 'recoveryCode', 'device']);
+export async function unlock(module, asked) {
+  const { database: _, ...given } = only(asked, ['passphrase', 'recoveryCode', 'device']);
   const ways = Object.keys(given);
   if (ways.length !== 1) throw badRequest('Vault.unlock() takes one of `passphrase`, `recoveryCode` and `device`');
   const vault = await its(module);

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     database::{Database, OpenOptions, options as opts},
-    error::{Error, Result},
+    error::{Error, Kind, Result},
     model::Content,
     platform::Platform,
     store::{MemoryStore, Store},
@@ -253,6 +253,13 @@ impl Engine {
         self.database.is_sealed()
     }
 
+    /// Throws 403 `forbidden` where it is not.
+    #[wasm_bindgen(js_name = requireSealed)]
+    pub fn require_sealed(&self) -> std::result::Result<(), JsValue> {
+        let error = || failure::to_js(&Error::not_sealed());
+        if self.database.is_sealed() { Ok(()) } else { Err(error()) }
+    }
+
     /// Whether it is one without its keys.
     #[wasm_bindgen(js_name = isLocked, getter)]
     pub fn is_locked(&self) -> bool {
@@ -298,7 +305,8 @@ impl Engine {
     /// False once it was closed, or destroyed, be it in another tab.
     #[wasm_bindgen(js_name = isOpen, getter)]
     pub fn is_open(&self) -> bool {
-        self.database.changes(opts::ChangesOptions::default()).is_ok()
+        let feed = self.database.changes(opts::ChangesOptions::default());
+        feed.map_or_else(|error| error.kind() == Kind::Locked, |_| true)
     }
 
     /// Closes it; calls after it fail. A promise, for what is put in order first.
