@@ -140,7 +140,11 @@ export type ErrorName =
   | 'unauthorized' | 'forbidden' | 'not_found' | 'conflict' | 'file_exists' | 'missing_stub'
   | 'document_too_large' | 'attachment_too_large' | 'insufficient_storage' | 'unknown_error'
   | 'network_error' | 'timeout' | 'cancelled' | 'store_closed' | 'schema_too_new'
-  | 'storage_unavailable' | 'corrupt' | 'init_failed';
+  | 'storage_unavailable' | 'corrupt' | 'init_failed'
+  // Of vaults and sealed channels:
+  | 'locked' | 'vault_exists' | 'no_vault' | 'no_channel' | 'wrong_secret' | 'mistyped_code' | 'code_length'
+  | 'empty_passphrase' | 'no_such_lock' | 'malformed_keys' | 'unknown_version' | 'cost_out_of_bounds'
+  | 'nothing_to_recover' | 'device_unavailable' | 'no_randomness' | 'rollback' | 'foreign_channel' | 'unknown_epoch';
 
 export interface OpenOptions {
   /**
@@ -154,6 +158,13 @@ export interface OpenOptions {
   auto_compaction?: boolean;
   /** The largest document, in bytes of JSON without attachments. Default 8,000,000. */
   max_document_size?: number;
+  /**
+   * Opens a sealed channel and unlocks it. A database that is not there is made, with a new channel of its own; to
+   * join one that is on a server, open it `sealed` and replicate first.
+   */
+  vault?: Vault;
+  /** Opens a sealed channel locked; it replicates. 403 `forbidden` if the database is there and not sealed. */
+  sealed?: boolean;
 }
 
 export interface PutOptions {
@@ -706,7 +717,72 @@ export interface DatabaseInfo {
   [more: string]: unknown;
 }
 
+/** A revision that did not pass the gate of a sealed channel. It is kept aside and does not replicate. */
+export interface Quarantined {
+  /** The document, as the server names it. */
+  id: string;
+  rev: RevisionId;
+  /** Why, for programs: `not_sealed`, `foreign_id`, `not_opened`, …; `locked` and `unknown_epoch` may pass by themselves. */
+  error: string;
+  /** Why, in words. */
+  reason: string;
+}
+
+export interface VaultStatus {
+  /** Whether there is a vault on this device. */
+  readonly exists: boolean;
+  /** Whether it is locked in this page or worker. */
+  readonly locked: boolean;
+  /** Whether a passphrase unlocks it. */
+  readonly passphrase: boolean;
+  /** Whether it stays unlocked on this device. */
+  readonly device: boolean;
+}
+
+export type VaultEvents = { locked: []; unlocked: [] };
+
+/**
+ * The keys of this device's account: one vault for all tabs of an origin. Not for service workers, which may not load
+ * it; a sealed database replicates there, locked.
+ */
+export interface Vault extends Emitter<VaultEvents> {
+  /** Whether the keys are not at hand in this page. */
+  readonly locked: boolean;
+  /** Drops the keys in every tab; databases tell `locked`, their feeds end with that error, replication goes on. */
+  lock(): void;
+  /** Another passphrase, or a first one. 0 `locked`; `empty_passphrase`. */
+  changePassphrase(passphrase: string): Promise<void>;
+  /**
+   * Whether `{ device: true }` unlocks it here from now on. `lock()` does not end that.
+   * 0 `locked`; `device_unavailable` where there is no IndexedDB or WebCrypto.
+   */
+  stayUnlocked(stays: boolean): Promise<void>;
+}
+
+export const Vault: {
+  /**
+   * Makes an account with this device in it. Show the recovery code and let it be written down: it is kept nowhere.
+   * 412 `vault_exists`; nothing is overwritten.
+   */
+  create(options?: { passphrase?: string | undefined }): Promise<{ vault: Vault; recoveryCode: string }>;
+  /**
+   * Unlocks the vault here, and the databases that were opened with it. 404 `no_vault`; 0 `wrong_secret`, also if what
+   * is stored was changed; `mistyped_code`, `code_length`; `no_such_lock`.
+   */
+  unlock(secret: { passphrase: string } | { recoveryCode: string } | { device: true }): Promise<Vault>;
+  /**
+   * Opens the account on another device: `database` was opened `sealed` and has pulled a channel of the account.
+   * 412 `vault_exists`; 0 `nothing_to_recover`, `mistyped_code`, `code_length`.
+   */
+  recover(options: { recoveryCode: string; database: Database<any>; passphrase?: string | undefined }): Promise<Vault>;
+  status(): Promise<VaultStatus>;
+};
+
 export type DatabaseEvents = {
+  /** The keys of this sealed channel were dropped. */
+  locked: [];
+  /** It has its keys again. */
+  unlocked: [];
   /** This handle was closed. */
   closed: [];
   /** The database was destroyed through this or another handle of this context. */
@@ -737,6 +813,17 @@ export class Database<T extends object = any> implements Emitter<DatabaseEvents>
   static replicateOnServer(server: string, job: ServerReplicationJob, options?: ServerReplicationOptions): Promise<ServerReplication>;
 
   readonly name: string;
+  /** Whether it is a sealed channel; fixed when it was made. `undefined` once it is closed. */
+  readonly sealed: boolean | undefined;
+  /** Whether it is one without its keys: reading and writing fail with `locked`, replication goes on. */
+  readonly locked: boolean | undefined;
+
+  /** What came in and did not prove itself; empty unless it is sealed. */
+  quarantine(): Promise<Quarantined[]>;
+  /** Looks at it once more; how many revisions passed. 0 `locked`. */
+  retryQuarantine(): Promise<number>;
+  /** Forgets it, or one revision of it; how many were forgotten. 404 `not_found` if that one is not held. */
+  discardQuarantine(id?: string, rev?: RevisionId): Promise<number>;
 
   /** Writes a document: a new one, or the next revision of `_rev`. */
   put(doc: NewDocument<T> & { _id: DocumentId }, options?: PutOptions): Promise<Written>;
@@ -812,13 +899,13 @@ export class Database<T extends object = any> implements Emitter<DatabaseEvents>
   destroy(): Promise<{ ok: true }>;
   [Symbol.asyncDispose](): Promise<void>;
 
-  on<E extends 'closed' | 'destroyed'>(event: E, listener: () => void): this;
-  once<E extends 'closed' | 'destroyed'>(event: E, listener: () => void): this;
-  off<E extends 'closed' | 'destroyed'>(event: E, listener: () => void): this;
-  addListener<E extends 'closed' | 'destroyed'>(event: E, listener: () => void): this;
-  removeListener<E extends 'closed' | 'destroyed'>(event: E, listener: () => void): this;
-  removeAllListeners(event?: 'closed' | 'destroyed'): this;
-  listenerCount(event: 'closed' | 'destroyed'): number;
+  on<E extends keyof DatabaseEvents>(event: E, listener: () => void): this;
+  once<E extends keyof DatabaseEvents>(event: E, listener: () => void): this;
+  off<E extends keyof DatabaseEvents>(event: E, listener: () => void): this;
+  addListener<E extends keyof DatabaseEvents>(event: E, listener: () => void): this;
+  removeListener<E extends keyof DatabaseEvents>(event: E, listener: () => void): this;
+  removeAllListeners(event?: keyof DatabaseEvents): this;
+  listenerCount(event: keyof DatabaseEvents): number;
 }
 
 /**

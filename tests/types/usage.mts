@@ -1,6 +1,6 @@
 // Compiled, never run: the declarations allow what the package does, and
 // refuse what it would refuse.
-import { Database, SetteeError, init, status, version } from 'settee';
+import { Database, SetteeError, Vault, init, status, version } from 'settee';
 import type { Change, ExistingDocument, ReplicationResult, Sync, Written } from 'settee';
 
 interface Photo {
@@ -93,4 +93,21 @@ export async function mistakes(db: Database<Photo>): Promise<void> {
   await db.put({ _id: 'a', type: 'note', caption: '' });
   // @ts-expect-error no such event
   db.changes().on('changed', () => {});
+}
+
+export async function sealed(): Promise<string> {
+  const { vault, recoveryCode } = await Vault.create({ passphrase: 'correct horse' });
+  const db = await Database.open('album', { vault });
+  db.on('locked', () => vault.on('unlocked', () => {}));
+  const { exists, device }: { exists: boolean; device: boolean } = await Vault.status();
+  const copy = await Database.open('copy', { sealed: true });
+  const joined: Vault = await Vault.recover({ recoveryCode, database: copy });
+  await joined.changePassphrase('another');
+  await joined.stayUnlocked(!device && exists);
+  joined.lock();
+  await Vault.unlock({ device: true });
+  // @ts-expect-error one way at a time is enough, and there is no third
+  await Vault.unlock({ pin: '1234' });
+  for (const { id, rev, reason } of await db.quarantine()) if (reason) await db.discardQuarantine(id, rev);
+  return String(db.locked ?? (await db.retryQuarantine()));
 }
