@@ -281,7 +281,8 @@ impl Database {
             return Err(Error::not_sealed());
         }
         self.fresh().await?;
-        let opened = Opened::new(source, &self.channel_log().await?)?;
+        let total = self.inner.state.borrow().directory.total_count() as u32;
+        let opened = Opened::new(source, &self.channel_log().await?, total)?;
         *self.inner.view.borrow_mut() = Some(View::Opened(Rc::new(opened)));
         self.inner.wake();
         self.retry_quarantine().await.map(drop)

@@ -408,7 +408,61 @@ fn what_is_sealed_under_a_key_that_is_still_to_come_waits_for_it() {
     block_on(b.db.write_replicated(vec![stored(&server, &id, &rev)])).unwrap();
     assert_eq!(quarantine(&b.db)[0].error, "unknown_epoch");
     copy(&server, &b.db);
-    assert_eq!(block_on(b.db.retry_quarantine()).unwrap(), 1);
     assert_eq!(ids(&all_docs(&b.db, json!({}))), ["new", "old"]);
     assert_eq!(quarantine(&b.db), []);
+}
+
+#[test]
+fn what_a_new_device_wrote_is_let_in_once_the_log_tells_of_it() {
+    let home = seal::home(&seal::Chance::new(1));
+    let entropy = |bytes: &mut [u8]| seal::Chance::new(2).fill(bytes);
+    let second = Vault::recover(&home.code, &home.entries, &entropy).unwrap();
+    let missing = second.open_channel(None, &home.entries).unwrap().missing;
+    for together in [false, true] {
+        let store = MemoryStore::new();
+        let a = channel(&store, 11);
+        block_on(a.append_to_log(&home.entries)).unwrap();
+        let bytes = home.code.to_text();
+        let code = settee::seal::RecoveryCode::parse(&bytes).unwrap();
+        let own = Vault::recover(&code, &home.entries, &|bytes| seal::Chance::new(4).fill(bytes)).unwrap();
+        block_on(a.unlock(Rc::new(FromVault(RefCell::new(own))))).unwrap();
+        let b = channel(&MemoryStore::new(), 12);
+        block_on(b.append_to_log(&[&home.entries[..], &missing].concat())).unwrap();
+        let vault = Vault::recover(&code, &home.entries, &entropy).unwrap();
+        block_on(b.unlock(Rc::new(FromVault(RefCell::new(vault))))).unwrap();
+        put(&b, json!({"_id": "hello"})).unwrap();
+        let (id, rev) = {
+            let server = server();
+            copy(&b, &server);
+            listed(&server, "e-").remove(0)
+        };
+        let doc = stored(&b, &id, &rev);
+        let entry = missing[0].to_doc();
+        let entry = stored(&b, &entry.id, &entry.rev.to_string());
+        // The document comes before the entry that says who wrote it, in one batch or two.
+        if together {
+            block_on(a.write_replicated(vec![doc, entry])).unwrap();
+        } else {
+            block_on(a.write_replicated(vec![doc])).unwrap();
+            assert_eq!(quarantine(&a)[0].error, "unknown_author");
+            block_on(a.write_replicated(vec![entry])).unwrap();
+        }
+        assert!(get(&a, "hello").is_ok());
+        assert_eq!(quarantine(&a), []);
+    }
+}
+
+#[test]
+fn what_a_locked_tab_held_is_let_in_by_one_that_is_unlocked() {
+    let (a, b) = devices();
+    let server = server();
+    put(&a.db, json!({"_id": "hello"})).unwrap();
+    copy(&a.db, &server);
+    // Another tab of the second device, locked, replicates.
+    let locked = channel(&b.store, 13);
+    let feed = b.db.changes(options(json!({"since": "now"}))).unwrap();
+    copy(&server, &locked);
+    assert!(get(&b.db, "hello").is_ok());
+    assert_eq!(quarantine(&b.db), []);
+    drop(feed);
 }

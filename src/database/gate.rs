@@ -11,8 +11,9 @@
 //! ```
 //!
 //! A revision that is held counts as known, so it is not fetched again and again. It is tried once more when
-//! the channel is unlocked, when a document of the channel's own arrives, or when somebody asks; then it goes where it
-//! belongs. Discarded, it is as if it had never come.
+//! the channel is unlocked, when a document of the channel's own arrives, when a tab that is unlocked finds what
+//! another one (that may be locked) held, or when somebody asks; then it goes where it belongs. Discarded, it is
+//! as if it had never come.
 //!
 //! Going out, a document must be of a class that the channel knows and, if the channel is open, pass the same
 //! check as one that comes in.
@@ -185,7 +186,7 @@ impl Database {
     }
 
     /// The revisions that are held, by their numbers in the directory.
-    fn held_numbers(&self) -> Vec<u32> {
+    pub(super) fn held_numbers(&self) -> Vec<u32> {
         let state = self.inner.state.borrow();
         let mut numbers = state.directory.ids(Bound::Included(HELD), Bound::Excluded(HELD_END));
         numbers.retain(|&number| !state.directory.doc(number).deleted());
@@ -258,7 +259,7 @@ impl Database {
 
     /// The revisions that did not pass the gate.
     pub async fn quarantine(&self) -> Result<Vec<Quarantined>> {
-        let held = self.all_held().await?;
+        let held = self.all_held(0).await?;
         let told = held.into_iter().map(|(_, held, _)| {
             let rev = held.path.into_iter().next().unwrap_or_default();
             Quarantined { id: held.id, rev, error: held.error, reason: held.reason }
@@ -271,9 +272,14 @@ impl Database {
     /// Errors: `locked`; what the store says.
     /// Atomic: each revision goes from one place to the other in one commit.
     pub async fn retry_quarantine(&self) -> Result<u64> {
+        self.retry_held(0).await
+    }
+
+    /// The same for what has a number from this one on in the directory.
+    pub(super) async fn retry_held(&self, first: u32) -> Result<u64> {
         self.view()?;
         let mut passed = 0;
-        for (key, held, leaf) in self.all_held().await? {
+        for (key, held, leaf) in self.all_held(first).await? {
             let mut doc = held.replicated()?;
             for stored in &leaf.attachments {
                 let content = self.inner.store.content(stored.digest).await?.ok_or_else(content_gone)?;
@@ -293,7 +299,7 @@ impl Database {
     /// Errors: 404 `not_found` if the revision named is not held.
     pub async fn discard_quarantine(&self, only: Option<(&str, &str)>) -> Result<u64> {
         let mut edits = Vec::new();
-        for (key, held, leaf) in self.all_held().await? {
+        for (key, held, leaf) in self.all_held(0).await? {
             let is_meant =
                 |(id, rev): (&str, &str)| held.id == id && held.path.first().is_some_and(|own| own == rev);
             if only.is_none_or(is_meant) {
@@ -307,9 +313,10 @@ impl Database {
         Ok(outcomes.iter().filter(|outcome| outcome.is_ok()).count() as u64)
     }
 
-    async fn all_held(&self) -> Result<Vec<(String, Held, StoredLeaf)>> {
+    async fn all_held(&self, first: u32) -> Result<Vec<(String, Held, StoredLeaf)>> {
         self.fresh().await?;
-        let numbers = self.held_numbers();
+        let mut numbers = self.held_numbers();
+        numbers.retain(|&number| number >= first);
         let blocks = self.blocks_of(&numbers).await?;
         let state = self.inner.state.borrow();
         let mut all = Vec::with_capacity(numbers.len());

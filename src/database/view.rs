@@ -17,6 +17,8 @@ use std::{
     rc::Rc,
 };
 
+use futures::FutureExt;
+
 use super::{
     Database,
     edit::{self, EditAttachment},
@@ -32,6 +34,9 @@ use crate::{
 
 /// How the stored ids of the caller's documents begin; others are the channel's own.
 const SEALED: &str = "e-";
+
+/// How the stored ids of the channel's log begin.
+pub(super) const LOG: &str = "k-";
 
 /// Names learned between two turns of the event loop: a few milliseconds' worth.
 const NAMES_AT_ONCE: usize = 250;
@@ -51,6 +56,8 @@ pub(super) struct Opened {
     keys: RefCell<Rc<Keys>>,
     /// How many entries of the channel's log the keys are from.
     log_entries: Cell<usize>,
+    /// Up to which number of the directory it was looked for what is held.
+    looked_until: Cell<u32>,
     names: RefCell<Names>,
 }
 
@@ -243,9 +250,11 @@ pub(super) struct NewLeaf<'a> {
 }
 
 impl Opened {
-    pub(super) fn new(source: Rc<dyn KeySource>, log: &[Entry]) -> Result<Self> {
+    /// `total` is how many numbers the directory has; the caller looks at what is held there.
+    pub(super) fn new(source: Rc<dyn KeySource>, log: &[Entry], total: u32) -> Result<Self> {
         let keys = RefCell::new(source.keys(log)?);
-        Ok(Self { source, keys, log_entries: Cell::new(log.len()), names: RefCell::default() })
+        let (log_entries, looked_until) = (Cell::new(log.len()), Cell::new(total));
+        Ok(Self { source, keys, log_entries, looked_until, names: RefCell::default() })
     }
 
     pub(super) fn keys(&self) -> Rc<Keys> {
@@ -308,21 +317,26 @@ impl Database {
         self.inner.view.borrow().clone().ok_or_else(Error::locked)
     }
 
-    /// Takes in what is new in the channel's log, as far as it gives keys.
+    /// Takes in what is new in the channel's log, as far as it gives keys; and what a tab that is locked held.
     pub(super) async fn renew(&self) -> Result<()> {
         if !self.inner.is_sealed {
             return Ok(());
         }
         let Some(View::Opened(opened)) = self.inner.view.borrow().clone() else { return Ok(()) };
         let count = self.log_numbers().len();
-        if opened.log_entries.get() == count {
-            return Ok(());
+        if opened.log_entries.get() != count {
+            let log = self.channel_log().await?;
+            // One that is refused is not asked for again until there is more.
+            opened.log_entries.set(count);
+            if let Ok(keys) = opened.source.keys(&log) {
+                opened.keys.replace(keys);
+            }
         }
-        let log = self.channel_log().await?;
-        // One that is refused is not asked for again until there is more.
-        opened.log_entries.set(count);
-        if let Ok(keys) = opened.source.keys(&log) {
-            opened.keys.replace(keys);
+        let total = self.inner.state.borrow().directory.total_count() as u32;
+        let first = opened.looked_until.replace(total);
+        if first < total && self.held_numbers().iter().any(|&number| number >= first) {
+            // What cannot be looked at now is looked at when somebody asks.
+            let _ = self.retry_held(first).boxed_local().await;
         }
         Ok(())
     }

@@ -16,7 +16,7 @@ use super::{
     Database, Inner, Job, Reply, State,
     edit::{Change, Edit, EditAttachment, apply},
     options::{BulkDocsOptions, PutOptions},
-    view::View,
+    view::{LOG, View},
 };
 use crate::{
     error::{Error, Kind, Result},
@@ -195,6 +195,7 @@ impl Database {
     pub(super) async fn write_replicas(&self, docs: Vec<ReplicatedDoc>) -> Result<Vec<Result<()>>> {
         let mut edits = Vec::with_capacity(docs.len());
         let mut outcomes = Vec::with_capacity(docs.len());
+        let brings_log = docs.iter().any(|doc| doc.id.starts_with(LOG));
         for (index, doc) in docs.into_iter().enumerate() {
             if index % PARSE_AT_ONCE == PARSE_AT_ONCE - 1 {
                 self.inner.platform.sleep(0).await;
@@ -212,6 +213,10 @@ impl Database {
             if outcome.is_ok() {
                 *outcome = written.next().unwrap_or_else(|| Err(Error::closed())).map(|_| ());
             }
+        }
+        if brings_log && self.inner.is_sealed && !self.held_numbers().is_empty() {
+            // It may have been held for want of that. What cannot be looked at now is looked at later.
+            let _ = self.retry_held(0).await;
         }
         Ok(outcomes)
     }

@@ -218,7 +218,8 @@ test('what lies on the device and the server tells nothing, and the same search 
   await page.evaluate(PLANT, ['album', true, proxy.dbUrl(shared)]);
   await page.evaluate(PLANT, ['clear-album', false, proxy.dbUrl(clear)]);
   assert.deepEqual(found(await atRest(page, '^settee:clear-album$'), CANARIES), CANARIES, 'the search of the device is blind');
-  assert.deepEqual(found(await onServer(clear), CANARIES), CANARIES, 'the search of the server is blind');
+  const sent = CANARIES.filter((canary) => canary !== 'canary-local');
+  assert.deepEqual(found(await onServer(clear), CANARIES), sent, 'the search of the server is blind');
 
   const secrets = [...CANARIES, 'canary-passphrase', 'another one', code, code.replaceAll('-', '')];
   const device = await atRest(page, '^(?!settee:clear-album$)');
@@ -261,7 +262,11 @@ test('a second device opens it with the recovery code, and both go on', { timeou
     }, url);
   }
   await there.evaluate(() => db.put({ _id: 'hello', from: 'there' }));
-  await waitFor(() => page.evaluate(() => seen.some(([id, from]) => id === 'hello' && from === 'there')), { what: 'the second device\'s document' });
+  await waitFor(() => page.evaluate(() => seen.some(([id, from]) => id === 'hello' && from === 'there')), { what: 'the second device\'s document' }).catch(async (error) => {
+    for (const each of [page, there]) console.log(await each.evaluate(async () => JSON.stringify([db.name, db.locked, live.status, seen, await db.quarantine(), await db.info(), (await db.allDocs()).rows, feed.ended])));
+    console.log(JSON.stringify(await couch.must('GET', `/${shared}/_changes`)), proxy.requests.slice(-30).map(({ method, path, status }) => `${method} ${path} ${status}`));
+    throw error;
+  });
   await page.evaluate(async () => db.put({ ...await db.get('hello'), from: 'here' }));
   await waitFor(() => there.evaluate(() => seen.some(([id, from]) => id === 'hello' && from === 'here')), { what: 'the edit on the second device' });
 
