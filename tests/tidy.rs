@@ -12,7 +12,7 @@ use std::{
 const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("error", &[]),
     ("model", &["error"]),
-    ("platform", &["error"]),
+    ("platform", &["error", "model"]),
     ("revtree", &["error", "model"]),
     ("seal", &["model"]),
     ("selector", &["error"]),

@@ -39,7 +39,18 @@ const reloaded = async (old, browser = first) => {
   return tab(browser);
 };
 
+test('without randomness there are no keys', { timeout: 30_000 }, async () => {
+  const there = await tab(second);
+  assert.deepEqual(await there.evaluate(async () => {
+    Crypto.prototype.getRandomValues = () => { throw new Error('none'); };
+    return [(await failure(Vault.create())).name, (await failure(Vault.create({ passphrase: 'x' }))).name, (await Vault.status()).exists];
+  }), ['no_randomness', 'no_randomness', false]);
+  await there.close();
+});
+
 test('a vault is made, a sealed database kept, and both are there after a reload', { timeout: 90_000 }, async () => {
+  const workers = [];
+  page.on('worker', (worker) => workers.push(worker));
   const made = await page.evaluate(async (passphrase) => {
     const before = await Vault.status();
     const noVault = await failure(Vault.unlock({ passphrase: 'x' }));
@@ -60,11 +71,16 @@ test('a vault is made, a sealed database kept, and both are there after a reload
   assert.match(code, /^([0-9A-HJKMNP-TV-Z]{4}-){6}[0-9A-HJKMNP-TV-Z]{4}$/);
   assert.deepEqual([made.sealed, made.locked, made.doc.canaryField], [true, false, 'canary value']);
 
+  // A worker for each passphrase that was worked on, and gone.
+  assert.deepEqual(workers.map((worker) => worker.url().split('/').at(-1)), ['argon2.js', 'argon2.js']);
+  await waitFor(() => page.workers().length === 0, { what: 'the end of the workers' });
+
   page = await reloaded(page);
   const unlocked = await page.evaluate(async (passphrase) => {
     const plain = await Database.open('album');
     const was = [plain.sealed, plain.locked, (await failure(plain.get('canary-id'))).name, (await failure(plain.put({ _id: 'x' }))).name];
     const wrong = await failure(Vault.unlock({ passphrase: 'wrong' }));
+    delete globalThis.Worker; // then it is done here
     // Another way to write the same letters.
     const vault = await Vault.unlock({ passphrase: passphrase.normalize('NFD').replace('ﬁ', 'fi') });
     const events = [];
@@ -149,6 +165,41 @@ test('one lock locks every tab, and none tells another anything but that', { tim
   assert.ok(heard.includes('lock'));
   assert.deepEqual(heard.filter((message) => !['lock', 'joined', 'here', 'committed'].includes(message)), []);
   await tabs[1].close();
+});
+
+test('two tabs that open a new one at once make one channel', { timeout: 60_000 }, async () => {
+  const other = await tab(first);
+  const open = (which, n) => which.evaluate(async (id) => {
+    globalThis.vault = await Vault.unlock({ passphrase: 'another one' });
+    globalThis.raced = await Database.open('raced', { vault });
+    return (await raced.put({ _id: id })).ok;
+  }, n);
+  assert.deepEqual(await Promise.all([open(page, 'one'), open(other, 'two')]), [true, true]);
+  for (const each of [page, other]) {
+    assert.deepEqual(await each.evaluate(async () => [(await raced.allDocs()).rows.map(({ id }) => id), await raced.quarantine()]), [['one', 'two'], []]);
+  }
+  await other.close();
+});
+
+test('a key record that was changed is refused as a wrong passphrase is', { timeout: 60_000 }, async () => {
+  const change = (which, by) => which.evaluate(async (bit) => {
+    const done = (request) => new Promise((resolve, reject) => { request.onsuccess = () => resolve(request.result); request.onerror = () => reject(request.error); });
+    const db = await done(indexedDB.open('settee-vault'));
+    const log = db.transaction('log', 'readwrite').objectStore('log');
+    const [key] = await done(log.getAllKeys());
+    const bytes = await done(log.get(key));
+    bytes[bytes.length - 1] ^= bit;
+    await done(log.put(bytes, key));
+    db.close();
+  }, by);
+  const other = await tab(first);
+  await change(other, 1);
+  assert.deepEqual(await other.evaluate(() => Promise.all([failure(Vault.unlock({ passphrase: 'another one' })), failure(Vault.unlock({ passphrase: 'wrong' }))])).then(([a, b]) => [a.name, a.reason === b.reason, a.status === b.status]), ['wrong_secret', true, true]);
+  await other.close();
+  const again = await tab(first);
+  await change(again, 1);
+  assert.equal(await again.evaluate(async () => (await Vault.unlock({ passphrase: 'another one' })).locked), false);
+  await again.close();
 });
 
 // Every form in which a text may lie somewhere, as bytes written one letter each.
@@ -262,11 +313,7 @@ test('a second device opens it with the recovery code, and both go on', { timeou
     }, url);
   }
   await there.evaluate(() => db.put({ _id: 'hello', from: 'there' }));
-  await waitFor(() => page.evaluate(() => seen.some(([id, from]) => id === 'hello' && from === 'there')), { what: 'the second device\'s document' }).catch(async (error) => {
-    for (const each of [page, there]) console.log(await each.evaluate(async () => JSON.stringify([db.name, db.locked, live.status, seen, await db.quarantine(), await db.info(), (await db.allDocs()).rows, feed.ended])));
-    console.log(JSON.stringify(await couch.must('GET', `/${shared}/_changes`)), proxy.requests.slice(-30).map(({ method, path, status }) => `${method} ${path} ${status}`));
-    throw error;
-  });
+  await waitFor(() => page.evaluate(() => seen.some(([id, from]) => id === 'hello' && from === 'there')), { what: 'the second device\'s document' });
   await page.evaluate(async () => db.put({ ...await db.get('hello'), from: 'here' }));
   await waitFor(() => there.evaluate(() => seen.some(([id, from]) => id === 'hello' && from === 'here')), { what: 'the edit on the second device' });
 
@@ -304,9 +351,11 @@ test('20 MB go there and back', { timeout: 120_000 }, async () => {
     } else await db.replicate.from(remote);
     const blob = await db.getAttachment('large', 'film');
     const back = new Uint8Array(await blob.arrayBuffer());
-    return [blob.type, back.length, back.every((byte) => byte === next())];
+    // It never was in our memory whole.
+    const { memory } = await (await import('/settee/generated/settee_glue.js')).default();
+    return [blob.type, back.length, back.every((byte) => byte === next()), memory.buffer.byteLength < 16 << 20];
   };
   for (const [which, writes] of [[page, true], [second.context.pages().at(-1), false]]) {
-    assert.deepEqual(await which.evaluate(check, [url, writes]), ['video/mp4', 20 << 20, true]);
+    assert.deepEqual(await which.evaluate(check, [url, writes]), ['video/mp4', 20 << 20, true, true]);
   }
 });
