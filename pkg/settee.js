@@ -22,11 +22,11 @@ export function init(source = new URL('./settee.wasm', import.meta.url)) {
 }
 
 async function load(source) {
-  const module = await compile(await source);
-  await glue.default({ module_or_path: module });
+  const module_or_path = await compile(await source);
+  await glue.default({ module_or_path });
   glue.start((...args) => new SetteeError(...args));
   version.commit = glue.commit();
-  return module;
+  return module_or_path;
 }
 
 async function compile(source) {
@@ -58,12 +58,6 @@ const revision = (rev) => {
   if (isText(rev)) return rev;
   throw badRequest('Invalid rev format');
 };
-const withoutPassword = (name) => {
-  if (!isUrl(name)) return name;
-  const url = new URL(name);
-  url.password = '';
-  return url.href;
-};
 const isUrl = (name) => /^https?:\/\//i.test(name);
 
 export class Database extends Emitter {
@@ -83,7 +77,7 @@ export class Database extends Emitter {
     if (isUrl(name)) throw badRequest('Database.open takes the name of a local database; give URLs to sync() and replicate');
     storage ??= globalThis.indexedDB || !globalThis.process?.versions?.node ? 'indexeddb' : 'memory';
     if (storage !== 'indexeddb' && storage !== 'memory') throw badOption('Option `storage` must be "indexeddb" or "memory"');
-    if (vault && !vault._lend) throw badOption('Option `vault` must be a vault');
+    if (vault && !vault._lend) throw badOption('Option `vault` must be a Vault');
     const asked = options(given);
     // Wakes the browser's storage while the WebAssembly loads.
     if (storage === 'indexeddb') globalThis.indexedDB?.databases?.().catch(() => {});
@@ -92,17 +86,14 @@ export class Database extends Emitter {
     for (;;) {
       let shared = engines.get(key);
       if (!shared) {
-        const engine = vault ? vault._open(name, storage, asked) : glue.Engine.open(name, storage, asked);
+        const engine = vault?._open(name, storage, asked) ?? glue.Engine.open(name, storage, asked);
         shared = { key, storage, handles: new Set(), engine, gone: undefined };
         engines.set(key, shared);
       } else if (asked.sealed) (await shared.engine).requireSealed();
       const handle = new Database(KEY, name, shared); // from now on nobody else closes it
       try {
         handle.#engine = await shared.engine;
-        if (!shared.gone && handle.#raw.isOpen) {
-          await vault?._lend(shared, handle);
-          return handle;
-        }
+        if (!shared.gone && handle.#raw.isOpen) return await vault?._lend(shared, handle) ?? handle;
         await shared.gone; // destroyed here or in another tab; what comes after is new
       } catch (error) {
         if (!shared.gone) throw error;
@@ -350,7 +341,7 @@ export class Database extends Emitter {
       // A service worker may not import later; it runs its own.
       const leader = await import('./lib/leader.js').catch(() => {});
       if (!leader?.canShare()) return begin(tell);
-      return leader.share(`settee:${JSON.stringify([...names.map(withoutPassword), plain])}`, begin, tell);
+      return leader.share(names, plain, begin, tell);
     });
     for (const end of [source, target]) if (end instanceof Database) end.#keep(task);
     return task;

@@ -14,11 +14,19 @@ const unpacked = ({ type, detail }) => {
   return detail?.failed ? failure(detail.failed) : detail;
 };
 
+const withoutPassword = (end) => {
+  if (!/^https?:/i.test(end)) return end;
+  const url = new URL(end);
+  url.password = '';
+  return url.href;
+};
+
 /**
  * Runs `begin(tell)`, which starts a replication and answers `[handle, ...peers]`, in one tab at a time for
- * all who share `name`. Answers the same; `tell(type, detail)` hears what the one that runs tells.
+ * all who share its ends and options. Answers the same; `tell(type, detail)` hears what the one that runs tells.
  */
-export function share(name, begin, tell) {
+export function share(ends, options, begin, tell) {
+  const name = `settee:${JSON.stringify([...ends.map(withoutPassword), options])}`;
   const channel = new BroadcastChannel(name);
   const giveUp = new AbortController();
   const lasting = new Map(); // what was asked of the leader and a new one has to be asked again

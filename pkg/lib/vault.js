@@ -180,7 +180,7 @@ export class Vault extends Emitter {
     const engine = await shared.engine;
     this.#lent.set(shared, engine);
     try {
-      if (!engine.isLocked && engine.isSealed) return;
+      if (!engine.isLocked && engine.isSealed) return handle;
       await this.#raw.unlockDatabase(engine);
       if (this.locked) { // meanwhile
         engine.lock();
@@ -191,6 +191,7 @@ export class Vault extends Emitter {
       throw error;
     }
     for (const one of shared.handles) if (one !== handle) one.emit('unlocked');
+    return handle;
   }
 
   async _relend() {

@@ -128,6 +128,27 @@ test('Node: memory storage, and the process ends by itself', { timeout: 60_000 }
   assert.equal(stderr, '');
 });
 
+test('Node: a sealed channel, with its keys in memory', { timeout: 60_000 }, async () => {
+  writeFileSync(path.join(project, 'sealed.js'), `import { Database, Vault } from 'settee';
+    const { vault, recoveryCode } = await Vault.create({ passphrase: 'of this test' });
+    const db = await Database.open('sealed', { vault });
+    await db.put({ _id: 'a', text: 'canary' });
+    const clear = await Database.open('clear');
+    await db.replicate.to(clear);
+    const copy = await Database.open('copy', { sealed: true });
+    await copy.replicate.from(clear);
+    vault.lock();
+    const locked = await db.get('a').catch((error) => error.name);
+    const device = await Vault.unlock({ recoveryCode }).then(() => vault.stayUnlocked(true)).catch((error) => error.name);
+    await Database.open('copy', { vault });
+    console.log(JSON.stringify([locked, device, (await db.get('a')).text, (await copy.get('a')).text,
+      JSON.stringify(await clear.allDocs({ include_docs: true })).includes('canary')]));
+  `);
+  const { stdout, stderr } = await run(process.execPath, ['sealed.js'], { cwd: project, timeout: 30_000 });
+  assert.deepEqual(JSON.parse(stdout), ['locked', 'device_unavailable', 'canary', 'canary', false]);
+  assert.equal(stderr, '');
+});
+
 test('Node: IndexedDB storage is refused with an error', async () => {
   writeFileSync(path.join(project, 'refused.js'), `import { Database } from 'settee';
     Database.open('nowhere', { storage: 'indexeddb' }).then(
