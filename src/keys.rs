@@ -276,8 +276,7 @@ impl KeyStore {
             let begun = {
                 let unlocked = self.inner.unlocked.borrow();
                 let vault = &unlocked.as_ref().ok_or_else(Error::locked)?.vault;
-                let entries =
-                    self.with_entropy(|entropy| vault.create_channel(entropy))?.map_err(refused)?;
+                let entries = self.with_entropy(|entropy| vault.create_channel(entropy))?.map_err(refused)?;
                 let channel = vault.open_channel(None, &entries).map_err(refused)?.channel;
                 Begun { ch: *channel.ch(), entries }
             };
@@ -371,7 +370,7 @@ impl KeyStore {
             change(&mut record, &mut unlocked)?;
             let blocks = vec![record.to_bytes().into()];
             made = Some((record, unlocked));
-            Ok(Some(Batch { blocks, drop_blocks: vec![1..next], ..Batch::default() }))
+            Ok(Some(Batch { blocks, drop_blocks: std::iter::once(1..next).collect(), ..Batch::default() }))
         };
         let next = inner.store.append(inner.next.get(), &mut build).await?;
         let Some((record, unlocked)) = made else { return Ok(()) };

@@ -135,7 +135,10 @@ fn a_second_device_joins_the_channel_that_is_there_and_none_of_its_own() {
     let db = block_on(opened(&here, &MemoryStore::new(), 5)).unwrap();
     let log = block_on(db.channel_log()).unwrap();
     assert_eq!(name(block_on(there.recover(&code, &[], None))), "nothing_to_recover");
-    assert_eq!(name(block_on(there.recover(&code.replace(['0', '1', '2', '3'], "4"), &log, None))), "mistyped_code");
+    assert_eq!(
+        name(block_on(there.recover(&code.replace(['0', '1', '2', '3'], "4"), &log, None))),
+        "mistyped_code"
+    );
     block_on(there.recover(&code, &log, None)).unwrap();
     assert_eq!(name(block_on(there.recover(&code, &log, None))), "vault_exists");
     let album = MemoryStore::new();
