@@ -338,6 +338,28 @@ test('a second device opens it with the recovery code, and both go on', { timeou
   for (const each of [page, there]) await each.evaluate(() => { live.cancel(); feed.cancel(); });
 });
 
+test('what a locked tab pulls is seen in one that is unlocked, live', { timeout: 60_000 }, async () => {
+  const locked = await tab(first);
+  const url = proxy.dbUrl(shared);
+  await locked.evaluate(async (remote) => {
+    globalThis.db = await Database.open('album', { sealed: true });
+    globalThis.live = db.sync(remote, { live: true, retry: true });
+  }, url);
+  await page.evaluate(() => {
+    globalThis.seen = [];
+    globalThis.feed = db.changes({ live: true, since: 'now' }).on('change', ({ id }) => seen.push(id));
+  });
+  await second.context.pages().at(-1).evaluate(async (remote) => {
+    await db.put({ _id: 'late' });
+    await db.replicate.to(remote);
+  }, url);
+  await waitFor(() => page.evaluate(() => seen.includes('late')), { what: 'the document in the feed of the unlocked tab' });
+  assert.deepEqual((await page.evaluate(() => db.quarantine())).map(({ id }) => id), ['by-hand']);
+  assert.equal(await locked.evaluate(() => db.locked), true);
+  await page.evaluate(() => feed.cancel());
+  await locked.close();
+});
+
 test('20 MB go there and back', { timeout: 120_000 }, async () => {
   const url = proxy.dbUrl(shared);
   // The same bytes on both sides.
