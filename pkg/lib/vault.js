@@ -52,11 +52,13 @@ export async function unlock(module, asked) {
   if (ways.length !== 1) throw badRequest('Vault.unlock() takes one of `passphrase`, `recoveryCode` and `device`');
   const vault = await its(module);
   const raw = vault._raw;
+  const wasLocked = vault.locked;
   if (ways[0] === 'recoveryCode') await raw.unlockWithCode(asText(given.recoveryCode, 'Recovery code'));
   else if (ways[0] === 'passphrase') await using(vault._key(given.passphrase, await raw.passphraseLock()), (key) => raw.unlock('passphrase', key));
   else if (given.device === true) await using(fromDevice(), (key) => raw.unlock('device', key));
   else throw badOption('Option `device` must be true');
   await vault._relend();
+  if (wasLocked) vault.emit('unlocked');
   return vault;
 }
 
@@ -199,7 +201,6 @@ export class Vault extends Emitter {
     this.#each((engine, handles, shared) => { if (engine.isLocked) locked.push(shared); });
     // One that does not unlock stays locked; opening it says why.
     await Promise.all(locked.map((shared) => this._lend(shared).catch(() => {})));
-    this.emit('unlocked');
   }
 
   #each(act) {
