@@ -64,8 +64,9 @@ fn keys_are_made_once_and_a_change_in_one_tab_is_not_undone_by_another() {
     let album = MemoryStore::new();
     block_on(b.set_passphrase(&new.0, &new.1)).unwrap();
     let db = block_on(opened(&a, &album, 5)).unwrap();
-    let device = block_on(b.stay_unlocked()).unwrap();
     let fresh = keys(&store, 4);
+    assert_eq!(name(block_on(fresh.unlock(Secret::Passphrase(&old.1)))), "wrong_secret");
+    let device = block_on(b.stay_unlocked()).unwrap();
     assert_eq!(name(block_on(fresh.unlock(Secret::Passphrase(&old.1)))), "wrong_secret");
     assert_eq!(block_on(fresh.passphrase_lock()).unwrap(), new.0);
     block_on(fresh.unlock(Secret::Passphrase(&new.1))).unwrap();
@@ -117,13 +118,15 @@ fn two_tabs_and_a_crash_leave_one_channel() {
                 .unwrap();
             block_on(handle.records(vec!["channel"])).unwrap().remove(0).unwrap()
         };
-        block_on(album.put_record("channel", record, true)).unwrap();
+        block_on(album.put_record("channel", record.clone(), true)).unwrap();
         if is_made {
             sealed(&album);
         }
         let db = block_on(opened(&b, &album, 9)).unwrap();
         put(&db, json!({"_id": "x"})).unwrap();
         assert_eq!(block_on(db.channel_log()).unwrap().len(), 4);
+        // The channel that was begun is the one.
+        assert!(block_on(album.records(vec!["channel"])).unwrap().remove(0).unwrap() == record);
         assert!(get(&block_on(opened(&a, &album, 10)).unwrap(), "x").is_ok());
     }
 }
