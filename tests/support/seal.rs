@@ -106,7 +106,7 @@ pub fn attach(
 }
 
 /// A sealed revision as it comes over a line.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Wire {
     pub id: String,
     pub path: Vec<Rev>,
