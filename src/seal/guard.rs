@@ -1,7 +1,8 @@
 //! The design document that an owner may put on the server: a net against accidents.
 //!
 //! It refuses whatever has not the form of a sealed document, so that a faulty client, or somebody who
-//! writes with a general tool, cannot put clear text beside what is sealed. It does nothing against the server itself.
+//! writes with a general tool, cannot put clear text beside what is sealed. Against the server itself it
+//! does nothing.
 
 use serde_json::json;
 

@@ -49,6 +49,9 @@ fn words_that_are_not_known_stop_all_sealing_and_no_reading() {
     assert_eq!(replay.refused, [(entry.hash, Refusal::UnknownAuthor)]);
 }
 
+/// Changes an epoch's id, commitment, members and sealed keys.
+type Change = dyn Fn(&mut [u8], &mut [u8], &mut [u8], &mut Vec<u8>);
+
 #[test]
 fn an_epoch_that_does_not_fit_is_not_sealed_under() {
     let (vault, entries) = account();
@@ -60,7 +63,7 @@ fn an_epoch_that_does_not_fit_is_not_sealed_under() {
     };
     // The first one's number again, and its keys under another number or name.
     assert_eq!(epoch(&|_| {}), [Refusal::Malformed]);
-    let second = |change: &dyn Fn(&mut [u8], &mut [u8], &mut [u8], &mut Vec<u8>)| {
+    let second = |change: &Change| {
         epoch(&|op| {
             if let Op::Epoch { number, id, commitment, members, wraps, .. } = op {
                 *number = 2;
