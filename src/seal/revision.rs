@@ -84,6 +84,9 @@ pub struct Opened {
     pub line: Hash,
     /// How far back its history was proved.
     pub lineage: Lineage,
+    /// What of its history may be believed: the revision, then its ancestors. What a tree takes; whatever was
+    /// claimed beyond it is dropped. Of [`read_revision`], the revision alone.
+    pub path: Vec<Rev>,
 }
 
 /// Seals a revision under the channel's current epoch.
@@ -136,7 +139,7 @@ pub fn open_revision(
     let (mut opened, envelope, message, signature) = prove(channel, received)?;
     let first = first_line(channel.ch(), received.id);
     let parent = envelope.parent.as_ref();
-    opened.lineage = line::check(first, received.path, parent, &envelope.line, known)?;
+    (opened.lineage, opened.path) = line::check(first, received.path, parent, &envelope.line, known)?;
     if !verify(&opened.author, &message, &signature) {
         return Err(Refusal::Signature);
     }
@@ -172,7 +175,7 @@ pub fn read_revision(channel: &Channel, received: &Received) -> Result<Opened, R
     let ctx = Place::of(received.id, &envelope, received.deleted).ctx(channel, epoch);
     let (line, text) = (envelope.line, decrypted(epoch, &ctx, rev, received.stubs, envelope)?);
     let trailer = Trailer::read(&text)?;
-    Ok(trailer.opened(content::split(trailer.core)?, line))
+    Ok(trailer.opened(content::split(trailer.core)?, line, rev))
 }
 
 type Proved = (Opened, Envelope, Vec<u8>, [u8; 64]);
@@ -211,7 +214,7 @@ fn prove(channel: &Channel, received: &Received) -> Result<Proved, Refusal> {
     }
     let message = signed(&ctx, &rev_text, trailer.core, &trailer.log_head);
     let signature = trailer.signature;
-    Ok((trailer.opened(content, envelope.line), envelope, message, signature))
+    Ok((trailer.opened(content, envelope.line, rev), envelope, message, signature))
 }
 
 fn sealed_class(id: &str) -> Result<(), Refusal> {
@@ -318,7 +321,7 @@ impl<'a> Trailer<'a> {
         read().ok_or(Refusal::Malformed)
     }
 
-    fn opened(&self, content: Content, line: Hash) -> Opened {
+    fn opened(&self, content: Content, line: Hash, rev: &Rev) -> Opened {
         Opened {
             id: content.id,
             body: content.body,
@@ -327,6 +330,7 @@ impl<'a> Trailer<'a> {
             log_head: self.log_head,
             line,
             lineage: Lineage::Proved,
+            path: vec![rev.clone()],
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What the tests of sealed channels share: an account with a channel, from a chance that can be played again.
+//! What the tests of sealed channels share: an account with a channel, from a chance that repeats itself.
 #![allow(dead_code)]
 
 use std::cell::Cell;
@@ -8,7 +8,7 @@ use settee::{
     seal::*,
 };
 
-/// A chance that gives bytes in order: the nth byte drawn is a hash of n. `Chance::stuck` always gives the same.
+/// A chance that repeats itself: the nth byte drawn is a hash of n. `Chance::stuck` always gives one byte.
 pub struct Chance {
     seed: u64,
     drawn: Cell<u64>,
@@ -106,7 +106,7 @@ pub fn attach(
 }
 
 /// A sealed revision as it comes over a line.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Wire {
     pub id: String,
     pub path: Vec<Rev>,

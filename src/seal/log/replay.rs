@@ -191,7 +191,7 @@ pub(in super::super) fn replay(
     let accepted = accept(entries.iter().filter(of_channel), &mut judge, &mut refused);
     for entry in entries {
         let is_ours = entry.scope == Scope::Account(*name) || of_channel(&entry);
-        if !is_ours && !refused.iter().any(|(hash, _)| *hash == entry.hash) {
+        if !is_ours {
             refused.push((entry.hash, Refusal::ForeignLog));
         }
     }

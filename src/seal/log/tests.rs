@@ -44,10 +44,13 @@ fn words_that_are_not_known_stop_all_sealing_and_no_reading() {
     let last = entries.last().unwrap();
     let draft = Draft { scope: last.scope, prev: &[last.hash], seen: &[], op: Op::Unknown };
     let entry = make_entry(&stranger, &stranger.public(), draft);
-    let replay = vault.open_channel(None, &[&entries[..], &[entry.clone()]].concat()).unwrap();
+    let replay = vault.open_channel(None, &[&entries[..], std::slice::from_ref(&entry)].concat()).unwrap();
     assert!(!replay.needs_update);
     assert_eq!(replay.refused, [(entry.hash, Refusal::UnknownAuthor)]);
 }
+
+/// Changes an epoch's id, commitment, members and sealed keys.
+type Change = dyn Fn(&mut [u8], &mut [u8], &mut [u8], &mut Vec<u8>);
 
 #[test]
 fn an_epoch_that_does_not_fit_is_not_sealed_under() {
@@ -60,17 +63,19 @@ fn an_epoch_that_does_not_fit_is_not_sealed_under() {
     };
     // The first one's number again, and its keys under another number or name.
     assert_eq!(epoch(&|_| {}), [Refusal::Malformed]);
-    let set = |op: &mut Op, with: &dyn Fn(&mut [u8; 16], &mut [u8; 32], &mut [u8; 32], &mut Vec<u8>)| {
-        if let Op::Epoch { number, id, commitment, members, wraps, .. } = op {
-            *number = 2;
-            with(id, commitment, members, &mut wraps[0].sealed);
-        }
+    let second = |change: &Change| {
+        epoch(&|op| {
+            if let Op::Epoch { number, id, commitment, members, wraps, .. } = op {
+                *number = 2;
+                change(id, commitment, members, &mut wraps[0].sealed);
+            }
+        })
     };
-    assert_eq!(epoch(&|op| set(op, &|id, _, _, _| id[0] ^= 1)), [Refusal::NotOpened]);
-    assert_eq!(epoch(&|op| set(op, &|_, commitment, _, _| commitment[0] ^= 1)), [Refusal::NotOpened]);
-    assert_eq!(epoch(&|op| set(op, &|_, _, members, _| members[0] ^= 1)), [Refusal::NotOpened]);
-    assert_eq!(epoch(&|op| set(op, &|_, _, _, sealed| sealed[30] ^= 1)), [Refusal::NotOpened]);
-    assert_eq!(epoch(&|op| set(op, &|_, _, _, sealed| sealed.truncate(20))), [Refusal::NotOpened]);
+    assert_eq!(second(&|id, _, _, _| id[0] ^= 1), [Refusal::NotOpened]);
+    assert_eq!(second(&|_, commitment, _, _| commitment[0] ^= 1), [Refusal::NotOpened]);
+    assert_eq!(second(&|_, _, members, _| members[0] ^= 1), [Refusal::NotOpened]);
+    assert_eq!(second(&|_, _, _, sealed| sealed[30] ^= 1), [Refusal::NotOpened]);
+    assert_eq!(second(&|_, _, _, sealed| sealed.truncate(20)), [Refusal::NotOpened]);
     // An epoch whose key is sealed for a user key that is not here: nothing is sealed under an older one.
     let newer = added(
         &vault,

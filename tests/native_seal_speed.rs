@@ -1,0 +1,65 @@
+//! How long sealing takes, for people to read. Nothing here passes or fails by time:
+//! `cargo test --release --test native_seal_speed -- --ignored --nocapture`.
+#![cfg(not(target_arch = "wasm32"))]
+
+#[path = "support/seal.rs"]
+mod seal;
+
+use std::time::Instant;
+
+use seal::*;
+use settee::seal::*;
+
+#[test]
+#[ignore = "a measurement"]
+fn speed() {
+    let chance = Chance::new(1);
+    let home = home(&chance);
+    for size in [100, 1000, 10_000, 100_000] {
+        let body = format!("{{\"text\":\"{}\",\"n\":1,\"tags\":[\"a\",\"b\"]}}", "word ".repeat(size / 5));
+        let count = 1000;
+        let start = Instant::now();
+        let sealed: Vec<Sealed> = (0..count).map(|n| home.seal(&format!("document-{n}"), &body)).collect();
+        let seal_us = start.elapsed().as_micros() as f64 / f64::from(count);
+        let wires: Vec<Wire> = sealed.iter().map(|sealed| Wire::new(sealed, &[], false)).collect();
+        let timed = |open: &dyn Fn(&Wire)| {
+            let start = Instant::now();
+            wires.iter().for_each(open);
+            start.elapsed().as_micros() as f64 / f64::from(count)
+        };
+        let open_us = timed(&|wire| assert!(wire.open(home.channel()).is_ok()));
+        let read_us = timed(&|wire| assert!(read_revision(home.channel(), &wire.received()).is_ok()));
+        let push_us = timed(&|wire| assert!(check_push(Some(home.channel()), &wire.received()).is_ok()));
+        println!(
+            "{size:>7} B: seal {seal_us:.0} µs, open {open_us:.0}, read {read_us:.0}, check_push {push_us:.0}"
+        );
+    }
+    for size in [500_000, 20_000_000] {
+        let plain = plain(size);
+        let start = Instant::now();
+        let mut hash = FileHash::default();
+        hash.update(&plain);
+        let plain_file = hash.finish();
+        let hashed = start.elapsed();
+        let remote = home.channel().remote_id("a");
+        let ch = home.channel().ch();
+        let mut sealer = FileSealer::new(ch, &remote, "a", "b", plain_file, 1, &|bytes| chance.fill(bytes));
+        let mut out = Vec::with_capacity(size * 9 / 8 + 100_000);
+        sealer.push(&plain, &mut out).unwrap();
+        let entry = sealer.finish(&mut out).unwrap();
+        let sealed = start.elapsed();
+        let start = Instant::now();
+        let mut back = Vec::with_capacity(size + 70_000);
+        let mut reader = FileReader::new(ch, &remote, &entry);
+        reader.push(&out, &mut back).unwrap();
+        reader.finish().unwrap();
+        println!(
+            "{size:>9} B file: hash {hashed:.1?}, with sealing {sealed:.1?}, open {:.1?}",
+            start.elapsed()
+        );
+    }
+    let start = Instant::now();
+    let lock = PassphraseLock { salt: [1; 16], cost: Cost::FLOOR };
+    passphrase_key("secret", &lock).ok().unwrap();
+    println!("passphrase at the floor: {:.1?}", start.elapsed());
+}
