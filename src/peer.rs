@@ -36,6 +36,9 @@ pub struct ChangesQuery {
     pub filter: Option<String>,
     /// Parameters for `filter`, sent as they are.
     pub query_params: Map<String, Value>,
+    /// Documents are to come along with their changes, where that spares the peer's user a request. A
+    /// peer may leave it.
+    pub include_docs: bool,
 }
 
 /// One document's entry in a changes feed.
@@ -60,6 +63,17 @@ pub struct ChangesPage {
     pub last_seq: Seq,
     /// How many changes come after this page, if the peer knows.
     pub pending: Option<u64>,
+    /// Winners that came along, in any order.
+    pub docs: Vec<Along>,
+}
+
+/// A document that came along with its change.
+#[derive(Clone, Debug)]
+pub struct Along {
+    /// The revision with its history; `None` where that is not told here.
+    pub doc: Option<ReplicatedDoc>,
+    /// What it weighed on the way, in bytes.
+    pub bytes: usize,
 }
 
 /// What a target lacks of one document.

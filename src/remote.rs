@@ -32,6 +32,7 @@ mod docs;
 mod download;
 mod feed;
 mod http;
+mod known;
 mod multipart;
 mod origin;
 mod read;
@@ -49,6 +50,7 @@ use download::Part;
 pub use feed::Feed;
 use feed::Listening;
 use http::Http;
+pub use known::Known;
 pub use origin::{Channel, Look, Moves, Origin, Origins};
 pub use replicator::ServerReplication;
 pub use slots::{CONNECTIONS, Claim, Permit, Slots};
@@ -218,7 +220,12 @@ impl Peer for RemoteDatabase {
     }
 
     fn info(&self) -> Pending<'_, PeerInfo> {
-        self.read_info().boxed_local()
+        async {
+            let info = self.read_info().await?;
+            self.channel.known.begin(info.instance_start_time.as_deref());
+            Ok(info)
+        }
+        .boxed_local()
     }
 
     fn create(&self) -> Pending<'_, bool> {
@@ -266,7 +273,11 @@ impl Peer for RemoteDatabase {
     }
 
     fn revs_diff(&self, leaves: Vec<(String, Vec<Rev>)>) -> Pending<'_, Vec<MissingRevs>> {
-        self.read_revs_diff(leaves).boxed_local()
+        async move {
+            let leaves = self.channel.known.unknown(leaves);
+            if leaves.is_empty() { Ok(Vec::new()) } else { self.read_revs_diff(leaves).await }
+        }
+        .boxed_local()
     }
 
     fn bulk_get(&self, wanted: Vec<MissingRevs>) -> Pending<'_, Vec<Fetched>> {

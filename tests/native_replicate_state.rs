@@ -391,7 +391,7 @@ fn from_a_device_that_is_full_everything_is_still_sent() {
     assert_eq!((story.phase(), leaves(&b)), (Phase::Live, leaves(&a)));
     source.well();
     put(&a, json!({"_id": "when there is room"})).unwrap();
-    story.pass(1_000);
+    story.pass(6_000);
     assert_eq!(log_of(&a), log_of(&b));
     assert_eq!(run(&source, &target, json!({})).0.unwrap().docs_read, 0);
 }
@@ -478,7 +478,7 @@ fn what_was_denied_goes_over_after_a_login() {
     doc["is"] = json!("welcome");
     refuse(&target, &[]);
     put(&a, doc).unwrap();
-    story.pass(1_000);
+    story.pass(6_000);
     assert_eq!(leaves(&a), leaves(&b));
     assert!(story.is_pushed("d04"));
     assert!(!log_of(&a).contains_key("denied"));

@@ -179,6 +179,8 @@ impl Peer for Database {
                     results: results.collect(),
                     last_seq: last_seq.into(),
                     pending: Some(state.directory.pending(last_seq)),
+                    // Asking for them costs no request here.
+                    docs: Vec::new(),
                 });
             }
         }

@@ -18,8 +18,11 @@ use futures::{
 };
 use serde_json::Value;
 
-use super::slots::{CONNECTIONS, Slots};
-use crate::{error::Pending, platform::Platform};
+use super::{
+    known::Known,
+    slots::{CONNECTIONS, Slots},
+};
+use crate::{error::Pending, peer::ChangesPage, platform::Platform};
 
 /// Between two questions about one of many channels, times their number: fifty are each asked every four
 /// and a half seconds, eleven questions a second in all, however many they are.
@@ -112,6 +115,8 @@ pub struct Origin {
 pub struct Channel {
     origin: Rc<Origin>,
     name: String,
+    /// What the database there is known to have, shared by all who use it.
+    pub known: Rc<Known>,
     is_visible: Rc<Cell<bool>>,
     /// Whether it ever waited for changes. One that does not is no channel to care for.
     is_live: Cell<bool>,
@@ -140,9 +145,12 @@ impl Origin {
 
     /// The database of this name, as the server spells it in its feed of moves.
     pub fn channel(self: &Rc<Self>, name: &str) -> Rc<Channel> {
+        let others = self.channels.borrow().iter().filter_map(Weak::upgrade).collect::<Vec<_>>();
+        let same = others.iter().find(|channel| channel.name == name);
         let channel = Rc::new(Channel {
             origin: self.clone(),
             name: name.to_owned(),
+            known: same.map_or_else(Rc::default, |channel| channel.known.clone()),
             is_visible: Rc::default(),
             is_live: Cell::new(false),
             is_due: Cell::new(true),
@@ -228,6 +236,14 @@ impl Channel {
     /// Whether the user looks at it, as long as it lives.
     pub fn visibility(&self) -> Rc<Cell<bool>> {
         self.is_visible.clone()
+    }
+
+    /// Its feed, asked in the life given, had this page.
+    pub fn note(&self, life: u32, page: &ChangesPage) {
+        // Only who shares it with others may be asked of what they read.
+        if Rc::strong_count(&self.known) > 1 {
+            self.known.note(life, &page.results);
+        }
     }
 
     /// Its server's connections.

@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::{
     checkpoint::{self, Instances},
     denied::{Denied, Retry},
-    feed::FETCH_DOCS,
+    feed::{FETCH_DOCS, Worth},
     id::replication_id,
     options::Options,
     report::Summary,
@@ -181,6 +181,8 @@ pub(super) struct Job {
     pub place: RefCell<Option<Seq>>,
     /// How many documents the next request for revisions names.
     pub fetch_docs: Cell<usize>,
+    /// Whether documents are asked for along with changes.
+    pub worth: Cell<Worth>,
     pub denied: RefCell<Denied>,
     /// Which life of both sides that place and those documents are of.
     pub instances: RefCell<Instances>,
@@ -223,6 +225,7 @@ impl Job {
             options,
             place: RefCell::default(),
             fetch_docs: Cell::new(FETCH_DOCS),
+            worth: Cell::default(),
             denied: RefCell::default(),
             instances: RefCell::default(),
             retry_denied: Cell::new(Retry::Light),

@@ -21,7 +21,7 @@ use super::{Options, Style, control::Job};
 use crate::{
     error::Result,
     model::{Rev, Seq},
-    peer::{Change, ChangesPage, ChangesQuery, Fetched, MissingRevs, Peer},
+    peer::{Along, Change, ChangesPage, ChangesQuery, Fetched, MissingRevs, Peer},
     platform::Platform,
 };
 
@@ -41,6 +41,16 @@ const MOST_FETCH_DOCS: usize = 500;
 /// How many such requests are under way for one page.
 const FETCHES_AT_ONCE: usize = 2;
 
+/// What a request and its answer weigh beside what they carry: about two kilobytes over HTTP/1.1.
+const REQUEST_BYTES: i64 = 1_000;
+
+/// Documents are asked for again when they would have spared so many requests more than not…
+const WORTH_AGAIN: i64 = 8 * REQUEST_BYTES;
+/// …and what they were worth is remembered up to this…
+const MOST_WORTH: i64 = 16 * REQUEST_BYTES;
+/// …and this.
+const LEAST_WORTH: i64 = -256 * REQUEST_BYTES;
+
 /// A live source that answers at once with nothing, though it was asked to wait, is asked again no
 /// sooner than this.
 const MIN_WAIT_MS: u32 = 1_000;
@@ -51,6 +61,8 @@ pub enum Item {
     Batch(Batch),
     /// There is no more, for now or at all.
     CaughtUp,
+    /// Nothing came, and a checkpoint that was put off is due. Not the feed's own.
+    Due,
 }
 
 /// What the target lacks of one page of changes.
@@ -103,6 +115,37 @@ enum Step {
     End,
 }
 
+/// What documents in the feed are worth that a live source sends along with its changes: what they spare less
+/// what they cost, in bytes.
+///
+/// A page that tells all that the target lacks spares a request. A document costs what it weighs if the target
+/// has it (this device's own changes come back) or if its history is not told (all but first revisions). While
+/// that costs more than it spares they are not asked for, and then it is counted what they would have spared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Worth {
+    bytes: i64,
+    is_asked: bool,
+}
+
+impl Default for Worth {
+    fn default() -> Self {
+        Self { bytes: 4 * REQUEST_BYTES, is_asked: true }
+    }
+}
+
+impl Worth {
+    /// After a page that spared a request, or would have, and brought so many bytes in vain.
+    fn after(self, spares: bool, vain_bytes: usize) -> Self {
+        let cost = if self.is_asked || spares { vain_bytes as i64 } else { REQUEST_BYTES };
+        let bytes = self.bytes + i64::from(spares) * REQUEST_BYTES - cost;
+        let bytes = bytes.clamp(LEAST_WORTH, MOST_WORTH);
+        Self { bytes, is_asked: bytes >= if self.is_asked { 0 } else { WORTH_AGAIN } }
+    }
+}
+
+/// A page, and whether documents were asked for if it was waited for.
+type Waited = (ChangesPage, Option<bool>);
+
 impl<'a> Feed<'a> {
     /// Everything after `since`; ends after the first [`Item::CaughtUp`] unless live.
     pub fn items(&'a self, since: Seq) -> impl Stream<Item = Result<Item>> + 'a {
@@ -127,15 +170,16 @@ impl<'a> Feed<'a> {
         &self,
         mut since: Seq,
         mut step: Step,
-    ) -> Result<Option<(Option<ChangesPage>, (Seq, Step))>> {
+    ) -> Result<Option<(Option<Waited>, (Seq, Step))>> {
         let limit = self.options.batch_size.max(1);
         loop {
             match step {
                 Step::Read => {
                     let results = self.first.take();
                     if !results.is_empty() {
-                        let page = ChangesPage { results, last_seq: since.clone(), pending: None };
-                        return Ok(Some((Some(page), (since, Step::Hold))));
+                        let last_seq = since.clone();
+                        let page = ChangesPage { results, last_seq, pending: None, docs: Vec::new() };
+                        return Ok(Some((Some((page, None)), (since, Step::Hold))));
                     }
                     let page = self.source.changes(&self.query, &since, limit, None).await?;
                     let has_moved = page.last_seq != since;
@@ -148,7 +192,7 @@ impl<'a> Feed<'a> {
                     let next = if is_last { Step::Announce } else { Step::Read };
                     if !page.results.is_empty() || has_moved {
                         let since = page.last_seq.clone();
-                        return Ok(Some((Some(page), (since, next))));
+                        return Ok(Some((Some((page, None)), (since, next))));
                     }
                     step = next;
                 }
@@ -166,7 +210,8 @@ impl<'a> Feed<'a> {
                     return Ok(Some((None, (since, next))));
                 }
                 Step::Wait => {
-                    let Some(page) = self.wait(&since, limit).await? else {
+                    let is_asked = self.job.worth.get().is_asked;
+                    let Some(page) = self.wait(&since, limit, is_asked).await? else {
                         if self.is_another().await? {
                             self.is_lost.set(true);
                             return Ok(None);
@@ -179,7 +224,7 @@ impl<'a> Feed<'a> {
                     }
                     let next = if page.pending == Some(0) { Step::Announce } else { Step::Read };
                     let since = page.last_seq.clone();
-                    return Ok(Some((Some(page), (since, next))));
+                    return Ok(Some((Some((page, Some(is_asked))), (since, next))));
                 }
                 Step::End => return Ok(None),
             }
@@ -187,9 +232,10 @@ impl<'a> Feed<'a> {
     }
 
     /// `None` after a wake-up: the line may have died while the device slept.
-    async fn wait(&self, since: &Seq, limit: usize) -> Result<Option<ChangesPage>> {
+    async fn wait(&self, since: &Seq, limit: usize, include_docs: bool) -> Result<Option<ChangesPage>> {
         let asked_ms = self.platform.now_ms();
-        let waiting = self.source.changes(&self.query, since, limit, Some(self.options.timeout_ms));
+        let query = ChangesQuery { include_docs, ..self.query.clone() };
+        let waiting = self.source.changes(&query, since, limit, Some(self.options.timeout_ms));
         let page = match select(self.job.woken().boxed_local(), waiting).await {
             Either::Left(_) => return Ok(None),
             Either::Right((page, _)) => page?,
@@ -214,11 +260,11 @@ impl<'a> Feed<'a> {
     }
 
     /// Asks the target what it lacks of a page, and the source for that.
-    async fn batch(&self, page: ChangesPage, is_target_empty: bool) -> Result<Batch> {
+    async fn batch(&self, (mut page, waited): Waited, is_target_empty: bool) -> Result<Batch> {
         let leaves = self.leaves(&page);
         let count = |revs: usize| revs as u64;
         let checked = leaves.iter().map(|(_, revs)| count(revs.len())).sum();
-        let missing: Vec<MissingRevs> = if leaves.is_empty() {
+        let mut missing: Vec<MissingRevs> = if leaves.is_empty() {
             Vec::new()
         } else if is_target_empty {
             let all = |(id, revs)| MissingRevs { id, revs, possible_ancestors: Vec::new() };
@@ -229,15 +275,23 @@ impl<'a> Feed<'a> {
         let found = missing.iter().map(|missing| count(missing.revs.len())).sum();
         let ancestors =
             missing.iter().map(|missing| (missing.id.clone(), missing.possible_ancestors.clone())).collect();
+        let is_first = |lacking: &MissingRevs| matches!(&lacking.revs[..], [rev] if rev.generation == 1);
+        let would_spare = !missing.is_empty() && missing.iter().all(is_first);
+        let (mut came, vain_bytes) = came_along(&mut missing, std::mem::take(&mut page.docs));
+        if let Some(is_asked) = waited {
+            let spares = if is_asked { !came.is_empty() && missing.is_empty() } else { would_spare };
+            self.job.worth.set(self.job.worth.get().after(spares, vain_bytes));
+        }
         let fetched: Vec<Vec<Fetched>> = stream::iter(chunks(missing, self.job.fetch_docs.get()))
             .map(|missing| self.fetch(missing))
             .buffered(FETCHES_AT_ONCE)
             .try_collect()
             .await?;
+        came.extend(fetched.into_iter().flatten());
         Ok(Batch {
             last_seq: page.last_seq,
             pending: page.pending,
-            fetched: fetched.into_iter().flatten().collect(),
+            fetched: came,
             ancestors,
             checked,
             found,
@@ -277,6 +331,25 @@ impl<'a> Feed<'a> {
         }
         leaves
     }
+}
+
+/// Takes what came along and is missing from what is missing. The rest came in vain: so many bytes.
+fn came_along(missing: &mut Vec<MissingRevs>, docs: Vec<Along>) -> (Vec<Fetched>, usize) {
+    let (mut came, mut vain_bytes) = (Vec::new(), 0);
+    for Along { doc, bytes } in docs {
+        let wanted = doc.and_then(|doc| {
+            let lacking = missing.iter_mut().find(|lacking| lacking.id == doc.id)?;
+            let at = lacking.revs.iter().position(|rev| rev == doc.rev())?;
+            let rev = Some(lacking.revs.swap_remove(at));
+            Some(Fetched { id: doc.id.clone(), rev, doc: Ok(doc) })
+        });
+        match wanted {
+            Some(fetched) => came.push(fetched),
+            None => vain_bytes += bytes,
+        }
+    }
+    missing.retain(|lacking| !lacking.revs.is_empty());
+    (came, vain_bytes)
 }
 
 /// A revision id in a document's history.

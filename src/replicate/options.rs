@@ -89,6 +89,7 @@ impl Options {
             selector: self.selector.clone(),
             filter: self.filter.clone(),
             query_params: self.query_params.clone(),
+            include_docs: false,
         }
     }
 }

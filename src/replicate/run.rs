@@ -29,6 +29,9 @@ use crate::{
     platform::Platform,
 };
 
+/// So many times as rare is a checkpoint without news: five minutes where the other is five seconds.
+const WITHOUT_NEWS: f64 = 60.0;
+
 /// Why an attempt ended before its work did.
 enum Halt {
     Failed(Error),
@@ -280,13 +283,14 @@ impl Replication {
         if !is_retrying {
             job.retry_denied.set(Retry::None);
         }
-        let mut has_news = false;
+        let (mut has_news, mut is_settled) = (false, false);
         let items = feed.items(start);
         pin_mut!(items);
         let (mut checked, mut found) = (0, 0);
         let mut recorded_ms = job.platform.now_ms();
         let mut item = items.next().await;
         loop {
+            let mut is_caught_up = false;
             let (is_due, next) = match item {
                 Some(Ok(Item::Batch(batch))) => {
                     (checked, found) = (checked + batch.checked, found + batch.found);
@@ -305,11 +309,13 @@ impl Replication {
                     }
                     job.place.replace(Some(last_seq));
                     pauses.reset();
-                    (self.is_due(recorded_ms), Some(next))
+                    (self.due_in_ms(recorded_ms, has_news || !is_settled) == 0, Some(next))
                 }
-                // Changes that the target had anyway, as what another replication just brought here, are
-                // not worth a checkpoint each.
-                Some(Ok(Item::CaughtUp)) => (has_news || !job.options.live || self.is_due(recorded_ms), None),
+                Some(Ok(Item::CaughtUp)) => {
+                    is_caught_up = true;
+                    (!is_settled || self.due_in_ms(recorded_ms, has_news) == 0, None)
+                }
+                Some(Ok(Item::Due)) => (true, None),
                 Some(Err(error)) => return Err(error.into()),
                 None if feed.is_lost.get() => return Err(Halt::Lost),
                 None => return Ok(()),
@@ -329,9 +335,21 @@ impl Replication {
             item = match next {
                 Some(next) => next,
                 None => {
-                    pauses.reset();
-                    self.caught_up();
-                    items.next().await
+                    if is_caught_up {
+                        is_settled = true;
+                        pauses.reset();
+                        self.caught_up();
+                    }
+                    // What was put off is written when it is due, if nothing comes before that.
+                    let is_behind = job.place.borrow().as_ref() != Some(logs.recorded());
+                    let due = match is_behind && logs.is_kept() && job.options.live {
+                        true => job.platform.sleep(self.due_in_ms(recorded_ms, has_news)),
+                        false => pending().boxed_local(),
+                    };
+                    match select(items.next(), due).await {
+                        Either::Left((item, _)) => item,
+                        Either::Right(_) => Some(Ok(Item::Due)),
+                    }
                 }
             };
         }
@@ -438,11 +456,15 @@ impl Replication {
         Ok(())
     }
 
-    /// Whether the last checkpoint is so long ago that another is worth its requests. A clock that was
-    /// set back is no reason to wait for hours.
-    fn is_due(&self, recorded_ms: f64) -> bool {
+    /// How long until the last checkpoint is so long ago that another is worth its requests. One that tells
+    /// only of what the target had anyway, as what another replication has just brought here, is worth them
+    /// rarely: not to have it costs one `_revs_diff` for each page of changes, at the next start. A clock that
+    /// was set back is no reason to wait for hours.
+    fn due_in_ms(&self, recorded_ms: f64, has_news: bool) -> u32 {
         let interval_ms = f64::from(self.job.options.checkpoint_interval_ms);
-        !(0.0..interval_ms).contains(&(self.job.platform.now_ms() - recorded_ms))
+        let interval_ms = if has_news { interval_ms } else { interval_ms * WITHOUT_NEWS };
+        let passed_ms = self.job.platform.now_ms() - recorded_ms;
+        if (0.0..interval_ms).contains(&passed_ms) { (interval_ms - passed_ms) as u32 } else { 0 }
     }
 
     fn caught_up(&self) {

@@ -16,6 +16,7 @@ use settee::{
     error::{Kind, Result},
     model::Content,
     peer::Peer,
+    remote::Known,
     replicate::{Event, Handle, Options, Phase, Status, replicate},
     store::MemoryStore,
 };
@@ -121,6 +122,8 @@ pub struct Device {
     /// How often its storage was thrown away.
     pub life: Cell<u32>,
     pub running: RefCell<BTreeMap<(usize, usize), Rc<Running>>>,
+    /// What each tab's replications know of another device.
+    known: RefCell<BTreeMap<(usize, usize), Rc<Known>>>,
     /// When it comes back, if it is down or asleep.
     back_ms: Cell<Option<u64>>,
     is_asleep: Cell<bool>,
@@ -175,6 +178,7 @@ impl World {
             owner: Cell::new(WORLD),
             life: Cell::new(0),
             running: RefCell::default(),
+            known: RefCell::default(),
             back_ms: Cell::new(None),
             is_asleep: Cell::new(false),
         });
@@ -266,6 +270,7 @@ impl World {
     fn stop(&self, at: usize) {
         let device = &self.devices[at];
         self.sim.kill(device.owner.get());
+        device.known.take();
         *device.node.db.borrow_mut() = None;
         device.running.borrow_mut().clear();
         device.is_asleep.set(false);
@@ -401,8 +406,8 @@ impl World {
     fn rest(self: &Rc<Self>) {
         let (mut still_ms, mut activity) = (0, self.net.activity.get());
         let begin_ms = self.sim.passed_ms();
-        // The longest there is without a request: a line that answers nothing, then the longest pause.
-        while still_ms < 150_000 {
+        // The longest there is without a request: a checkpoint that tells nothing new is put off so long.
+        while still_ms < 310_000 {
             self.run_for(10_000);
             self.come_back(true);
             let now = self.net.activity.get();
@@ -450,6 +455,7 @@ impl World {
                 &self.net,
                 self.link(at, other),
                 &self.devices[other].node,
+                device.known.borrow_mut().entry((tab, other)).or_default().clone(),
             );
             let remote: Rc<dyn Peer> = Rc::new(NetPeer(wire.clone()));
             let local: Rc<dyn Peer> = Rc::new(db.clone());
