@@ -220,12 +220,7 @@ impl Peer for RemoteDatabase {
     }
 
     fn info(&self) -> Pending<'_, PeerInfo> {
-        async {
-            let info = self.read_info().await?;
-            self.channel.known.begin(info.instance_start_time.as_deref());
-            Ok(info)
-        }
-        .boxed_local()
+        self.read_info().boxed_local()
     }
 
     fn create(&self) -> Pending<'_, bool> {
@@ -273,11 +268,7 @@ impl Peer for RemoteDatabase {
     }
 
     fn revs_diff(&self, leaves: Vec<(String, Vec<Rev>)>) -> Pending<'_, Vec<MissingRevs>> {
-        async move {
-            let leaves = self.channel.known.unknown(leaves);
-            if leaves.is_empty() { Ok(Vec::new()) } else { self.read_revs_diff(leaves).await }
-        }
-        .boxed_local()
+        self.read_revs_diff(leaves).boxed_local()
     }
 
     fn bulk_get(&self, wanted: Vec<MissingRevs>) -> Pending<'_, Vec<Fetched>> {

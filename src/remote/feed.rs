@@ -180,7 +180,7 @@ impl RemoteDatabase {
         let patience = if is_plain { 1 } else { FILTERING_PATIENCE };
         let limit_ms = self.http.timeout_ms.saturating_mul(patience);
         let page = parse_changes(&self.http.text(request, Some(limit_ms)).await?)?;
-        self.channel.note(life, &page);
+        self.channel.known.note(life, &page.results);
         Ok(page)
     }
 
@@ -206,7 +206,7 @@ impl RemoteDatabase {
         }
         listening.is_laden.set(false);
         let page = parse_changes(std::str::from_utf8(&text).map_err(|_| garbled(""))?)?;
-        self.channel.note(life, &page);
+        self.channel.known.note(life, &page.results);
         Ok(page)
     }
 
@@ -273,7 +273,7 @@ impl RemoteDatabase {
                 ended if rows > 0 => {
                     let page = line.page(limit);
                     if let Ok(page) = &page {
-                        self.channel.note(line.life, page);
+                        self.channel.known.note(line.life, &page.results);
                     }
                     let is_over = !matches!(&ended, Err(error) if error.kind() == Kind::Timeout);
                     if is_over || page.is_err() {
@@ -402,17 +402,17 @@ impl Line {
             if is_blank(row) {
                 continue;
             }
-            match serde_json::from_slice::<Row>(row) {
+            let text = std::str::from_utf8(row).unwrap_or_default();
+            match serde_json::from_str::<Row>(text) {
                 Ok(row) => row.push_to(&mut page),
                 Err(_) => {
-                    let said: Value = serde_json::from_slice(row).unwrap_or_default();
+                    let said: Value = serde_json::from_str(text).unwrap_or_default();
                     let has = |name: &str| said.get(name).is_some();
-                    let text = String::from_utf8_lossy(row);
                     match (has("error"), has("last_seq") && !has("results")) {
-                        (true, _) => return Err(failure_of(500, &text)),
+                        (true, _) => return Err(failure_of(500, text)),
                         // The server ends the feed here.
                         (_, true) => {}
-                        _ => return Err(garbled(&text)),
+                        _ => return Err(garbled(text)),
                     }
                 }
             }

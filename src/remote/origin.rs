@@ -22,7 +22,7 @@ use super::{
     known::Known,
     slots::{CONNECTIONS, Slots},
 };
-use crate::{error::Pending, peer::ChangesPage, platform::Platform};
+use crate::{error::Pending, platform::Platform};
 
 /// Between two questions about one of many channels, times their number: fifty are each asked every four
 /// and a half seconds, eleven questions a second in all, however many they are.
@@ -236,14 +236,6 @@ impl Channel {
     /// Whether the user looks at it, as long as it lives.
     pub fn visibility(&self) -> Rc<Cell<bool>> {
         self.is_visible.clone()
-    }
-
-    /// Its feed, asked in the life given, had this page.
-    pub fn note(&self, life: u32, page: &ChangesPage) {
-        // Only who shares it with others may be asked of what they read.
-        if Rc::strong_count(&self.known) > 1 {
-            self.known.note(life, &page.results);
-        }
     }
 
     /// Its server's connections.

@@ -45,6 +45,7 @@ impl RemoteDatabase {
         // Seconds, as text, since CouchDB 3. Clusters before said "0"; CouchDB 1 (microseconds) and
         // PouchDB's server (milliseconds) say when they were started, which tells nothing of a database.
         let made = info.instance_start_time.filter(|time| time.len() == 10);
+        self.channel.known.begin(made.as_deref());
         Ok(PeerInfo {
             update_seq: Seq(update_seq),
             doc_count: info.doc_count,
@@ -60,6 +61,10 @@ impl RemoteDatabase {
             missing: Vec<Rev>,
             #[serde(default)]
             possible_ancestors: Vec<Rev>,
+        }
+        let leaves = self.channel.known.unknown(leaves);
+        if leaves.is_empty() {
+            return Ok(Vec::new());
         }
         let asked: BTreeMap<&str, &[Rev]> =
             leaves.iter().map(|(id, revs)| (id.as_str(), revs.as_slice())).collect();

@@ -386,6 +386,52 @@ mod tests {
     use super::*;
 
     #[test]
+    fn documents_are_asked_for_while_they_spare_more_than_they_cost() {
+        let spares = |worth: Worth, times: usize| (0..times).fold(worth, |worth, _| worth.after(true, 0));
+        let worth = spares(Worth::default(), 100);
+        assert_eq!((worth.bytes, worth.is_asked), (MOST_WORTH, true));
+        // What comes in vain beside what does not counts too.
+        assert_eq!(worth.after(true, 3_000).bytes, MOST_WORTH - 2_000);
+        assert_eq!(worth.after(false, 0), worth);
+        let worth = worth.after(false, 20_000);
+        assert_eq!((worth.bytes, worth.is_asked), (-4_000, false));
+        // Back only when there is something to go by.
+        assert!(!spares(worth, 11).is_asked && spares(worth, 12).is_asked);
+        assert_eq!(worth.after(false, 0).bytes, -5_000);
+        // A very large one is remembered for long, and not for ever.
+        let worth = Worth::default().after(false, 8_000_000);
+        assert!(!spares(worth, 263).is_asked && spares(worth, 264).is_asked);
+        assert!(!spares(Worth::default(), 1).after(false, 5_001).is_asked);
+    }
+
+    #[test]
+    fn what_came_along_is_taken_once_and_only_if_it_is_missing() {
+        let rev = |text: &str| text.parse::<Rev>().unwrap();
+        let along = |id: &str, rev_text: &str| Along {
+            doc: Some(crate::peer::ReplicatedDoc {
+                id: id.to_owned(),
+                path: vec![rev(rev_text)],
+                deleted: false,
+                body: "{}".to_owned(),
+                attachments: Vec::new(),
+            }),
+            bytes: 10,
+        };
+        let lacks = |id: &str, revs: &[&str]| MissingRevs {
+            id: id.to_owned(),
+            revs: revs.iter().map(|text| rev(text)).collect(),
+            possible_ancestors: Vec::new(),
+        };
+        let mut missing = vec![lacks("a", &["1-a", "1-b"]), lacks("b", &["1-a"]), lacks("c", &["2-a"])];
+        let docs = vec![along("b", "1-a"), along("b", "1-a"), along("a", "1-b"), along("x", "1-a")];
+        let none = Along { doc: None, bytes: 100 };
+        let (came, vain_bytes) = came_along(&mut missing, docs.into_iter().chain([none]).collect());
+        let names: Vec<_> = came.iter().map(|fetched| fetched.id.as_str()).collect();
+        assert_eq!((names, vain_bytes), (vec!["b", "a"], 120));
+        assert_eq!(missing, [lacks("a", &["1-a"]), lacks("c", &["2-a"])]);
+    }
+
+    #[test]
     fn requests_grow_and_shrink_with_what_they_bring() {
         // Small documents, fast: more of them, up to a limit.
         assert_eq!(next_fetch(200, 200, 70_000, 40.0), 400);

@@ -288,10 +288,25 @@ impl Replication {
         pin_mut!(items);
         let (mut checked, mut found) = (0, 0);
         let mut recorded_ms = job.platform.now_ms();
-        let mut item = items.next().await;
+        let mut next = None;
         loop {
+            let item = match next.take() {
+                Some(item) => item,
+                None => {
+                    // What was put off is written when it is due, if nothing comes before that.
+                    let is_behind = job.place.borrow().as_ref() != Some(logs.recorded());
+                    let due = match is_behind && logs.is_kept() && job.options.live {
+                        true => job.platform.sleep(self.due_in_ms(recorded_ms, has_news)),
+                        false => pending().boxed_local(),
+                    };
+                    match select(items.next(), due).await {
+                        Either::Left((item, _)) => item,
+                        Either::Right(_) => Some(Ok(Item::Due)),
+                    }
+                }
+            };
             let mut is_caught_up = false;
-            let (is_due, next) = match item {
+            let is_due = match item {
                 Some(Ok(Item::Batch(batch))) => {
                     (checked, found) = (checked + batch.checked, found + batch.found);
                     let last_seq = batch.last_seq.clone();
@@ -301,21 +316,22 @@ impl Replication {
                         feed.is_first_stored.set(true);
                         stored
                     };
-                    let (stored, next) = join(storing, items.next()).await;
+                    let (stored, item) = join(storing, items.next()).await;
                     stored?;
+                    next = Some(item);
                     if std::mem::take(&mut is_retrying) {
                         job.denied.borrow_mut().went_through();
                         job.retry_denied.set(Retry::None);
                     }
                     job.place.replace(Some(last_seq));
                     pauses.reset();
-                    (self.due_in_ms(recorded_ms, has_news || !is_settled) == 0, Some(next))
+                    self.due_in_ms(recorded_ms, has_news || !is_settled) == 0
                 }
                 Some(Ok(Item::CaughtUp)) => {
                     is_caught_up = true;
-                    (!is_settled || self.due_in_ms(recorded_ms, has_news) == 0, None)
+                    !is_settled || self.due_in_ms(recorded_ms, has_news) == 0
                 }
-                Some(Ok(Item::Due)) => (true, None),
+                Some(Ok(Item::Due)) => true,
                 Some(Err(error)) => return Err(error.into()),
                 None if feed.is_lost.get() => return Err(Halt::Lost),
                 None => return Ok(()),
@@ -332,26 +348,11 @@ impl Replication {
                 }
                 job.denied.borrow_mut().replay = None;
             }
-            item = match next {
-                Some(next) => next,
-                None => {
-                    if is_caught_up {
-                        is_settled = true;
-                        pauses.reset();
-                        self.caught_up();
-                    }
-                    // What was put off is written when it is due, if nothing comes before that.
-                    let is_behind = job.place.borrow().as_ref() != Some(logs.recorded());
-                    let due = match is_behind && logs.is_kept() && job.options.live {
-                        true => job.platform.sleep(self.due_in_ms(recorded_ms, has_news)),
-                        false => pending().boxed_local(),
-                    };
-                    match select(items.next(), due).await {
-                        Either::Left((item, _)) => item,
-                        Either::Right(_) => Some(Ok(Item::Due)),
-                    }
-                }
-            };
+            if is_caught_up {
+                is_settled = true;
+                pauses.reset();
+                self.caught_up();
+            }
         }
     }
 

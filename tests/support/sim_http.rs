@@ -10,7 +10,7 @@ use serde_json::{Value, json, value::RawValue};
 use settee::{
     database::{
         Database,
-        options::{BulkDocsOptions, BulkGetOptions, parse},
+        options::{BulkDocsOptions, BulkGetOptions, GetOptions, parse},
     },
     error::{Error, Pending, Result},
     model::{Content, Seq},
@@ -131,14 +131,16 @@ async fn answer(db: &Database, request: Request) -> Result<(u16, Vec<u8>)> {
             let limit = option("limit").and_then(|limit| limit.parse().ok()).unwrap_or(usize::MAX);
             let wait_ms = (option("feed").as_deref() == Some("longpoll")).then_some(DAY_MS);
             let page = Peer::changes(db, &ChangesQuery::default(), &since, limit, wait_ms).await?;
-            let rows: Vec<Value> = page
-                .results
-                .iter()
-                .map(|row| {
-                    let leaves: Vec<Value> = row.leaves.iter().map(|rev| json!({"rev": rev})).collect();
-                    json!({"seq": seq_out(&row.seq), "id": row.id, "changes": leaves})
-                })
-                .collect();
+            let mut rows = Vec::with_capacity(page.results.len());
+            for row in &page.results {
+                let leaves: Vec<Value> = row.leaves.iter().map(|rev| json!({"rev": rev})).collect();
+                let mut out = json!({"seq": seq_out(&row.seq), "id": row.id, "changes": leaves});
+                if option("include_docs").is_some() {
+                    let doc = db.get(&row.id, &GetOptions::default()).await?;
+                    out["doc"] = serde_json::from_str(&doc.json).map_err(|_| malformed())?;
+                }
+                rows.push(out);
+            }
             let end = json!({"results": rows, "last_seq": seq_out(&page.last_seq), "pending": page.pending});
             ok(end.to_string())
         }
