@@ -73,7 +73,8 @@ const ROWS: [(&[&str], &str, Option<&str>); 9] = [
 
 fn check(page: &ChangesPage) {
     assert_eq!((page.results.len(), page.docs.len()), (9, 8));
-    let whole: Vec<&str> = page.docs.iter().filter_map(|along| Some(along.doc.as_ref()?.id.as_str())).collect();
+    let whole: Vec<&str> =
+        page.docs.iter().filter_map(|along| Some(along.doc.as_ref()?.id.as_str())).collect();
     assert_eq!(whole, ["d0", "d1", "d2"]);
     let doc = |at: usize| page.docs[at].doc.as_ref().unwrap();
     assert_eq!(doc(0).body, r#"{"n":1.0,"é":[1180591620717411303424]}"#);
@@ -213,8 +214,7 @@ impl Story {
         let sim = Sim::new(7, false);
         let (device, server, asked) = (open(&sim), open(&sim), Rc::<RefCell<Vec<String>>>::default());
         put(&server, json!({"_id": "old"})).unwrap();
-        let mut story =
-            Self { sim, device, server, asked, handles: Vec::new(), moved: Rc::default() };
+        let mut story = Self { sim, device, server, asked, handles: Vec::new(), moved: Rc::default() };
         let options = RemoteOptions { origins: Some(Rc::default()), ..RemoteOptions::default() };
         for is_push in [true, false] {
             let line = Line {
@@ -225,8 +225,9 @@ impl Story {
             };
             let transport = Rc::new(Asked { line, asked: story.asked.clone() });
             let url = "https://couch.example/db";
-            let remote: Rc<dyn Peer> =
-                Rc::new(RemoteDatabase::new(transport, SimPlatform::new(&story.sim), url, options.clone()).unwrap());
+            let remote: Rc<dyn Peer> = Rc::new(
+                RemoteDatabase::new(transport, SimPlatform::new(&story.sim), url, options.clone()).unwrap(),
+            );
             let local: Rc<dyn Peer> = Rc::new(story.device.clone());
             let (source, target) = if is_push { (local, remote) } else { (remote, local) };
             let with = Options { live: true, retry: true, ..Options::default() };
@@ -255,7 +256,10 @@ impl Story {
         self.pass(10_000);
         let mut asked = self.asked.take();
         let line = if bare { "_changes" } else { "_changes with documents" };
-        assert_eq!(asked.iter().filter(|name| name.starts_with("_changes")).last().map(String::as_str), Some(line));
+        assert_eq!(
+            asked.iter().filter(|name| name.starts_with("_changes")).last().map(String::as_str),
+            Some(line)
+        );
         asked.retain(|name| !name.starts_with("_changes"));
         asked
     }

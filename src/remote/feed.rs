@@ -306,7 +306,13 @@ impl RemoteDatabase {
         }
     }
 
-    fn changes_request(&self, query: &ChangesQuery, limit: Option<usize>, since: &Seq, feed: &str) -> Request {
+    fn changes_request(
+        &self,
+        query: &ChangesQuery,
+        limit: Option<usize>,
+        since: &Seq,
+        feed: &str,
+    ) -> Request {
         let with_docs =
             query.include_docs && self.http.platform.now_ms() >= self.listening.bare_until_ms.get();
         let mut path = "/_changes?style=all_docs".to_owned();

@@ -106,9 +106,12 @@ mod tests {
 
     #[test]
     fn another_life_knows_nothing_and_learns_nothing_of_the_one_before() {
-        for (before, now, is_same) in
-            [(Some("1"), Some("1"), true), (Some("1"), Some("2"), false), (None, None, false), (None, Some("1"), false)]
-        {
+        for (before, now, is_same) in [
+            (Some("1"), Some("1"), true),
+            (Some("1"), Some("2"), false),
+            (None, None, false),
+            (None, Some("1"), false),
+        ] {
             let known = Known::default();
             known.begin(before);
             asks(&known, "a", &["1-a"]);

@@ -166,11 +166,7 @@ impl<'a> Feed<'a> {
     }
 
     /// The next page, or `None` to say that there is none; and how to go on.
-    async fn page(
-        &self,
-        mut since: Seq,
-        mut step: Step,
-    ) -> Result<Option<(Option<Waited>, (Seq, Step))>> {
+    async fn page(&self, mut since: Seq, mut step: Step) -> Result<Option<(Option<Waited>, (Seq, Step))>> {
         let limit = self.options.batch_size.max(1);
         loop {
             match step {
@@ -288,14 +284,7 @@ impl<'a> Feed<'a> {
             .try_collect()
             .await?;
         came.extend(fetched.into_iter().flatten());
-        Ok(Batch {
-            last_seq: page.last_seq,
-            pending: page.pending,
-            fetched: came,
-            ancestors,
-            checked,
-            found,
-        })
+        Ok(Batch { last_seq: page.last_seq, pending: page.pending, fetched: came, ancestors, checked, found })
     }
 
     async fn fetch(&self, missing: Vec<MissingRevs>) -> Result<Vec<Fetched>> {

@@ -48,8 +48,8 @@ pub struct Options {
     /// silently goes unnoticed.
     #[serde(rename = "timeout")]
     pub timeout_ms: u32,
-    /// At most so often a checkpoint is written while catching up; when all is there one is written at
-    /// once. One for each batch would add two requests to each.
+    /// At most so often a checkpoint is written; the first time that all is there one is written at once.
+    /// One for each batch would add two requests to each. A sixtieth as often where the target had everything.
     pub checkpoint_interval_ms: u32,
     /// Makes the target if it is not there (404).
     pub create_target: bool,

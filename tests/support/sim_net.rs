@@ -20,8 +20,8 @@ use settee::{
     error::{Error, Kind, Pending, Result},
     model::{Content, Rev, Seq},
     peer::{
-        Along, ChangesPage, ChangesQuery, Fetched, LocalDoc, MissingRevs, Peer, PeerInfo, ReplicatedAttachment,
-        ReplicatedDoc,
+        Along, ChangesPage, ChangesQuery, Fetched, LocalDoc, MissingRevs, Peer, PeerInfo,
+        ReplicatedAttachment, ReplicatedDoc,
     },
     remote::Known,
 };
