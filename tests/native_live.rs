@@ -257,7 +257,7 @@ impl Story {
         let mut asked = self.asked.take();
         let line = if bare { "_changes" } else { "_changes with documents" };
         assert_eq!(
-            asked.iter().filter(|name| name.starts_with("_changes")).last().map(String::as_str),
+            asked.iter().filter(|name| name.starts_with("_changes")).next_back().map(String::as_str),
             Some(line)
         );
         asked.retain(|name| !name.starts_with("_changes"));
