@@ -419,6 +419,9 @@ fn parse_changes(text: &str) -> Result<ChangesPage> {
         pending: Option<u64>,
     }
     let answer: Answer = http::parse(text)?;
+    if answer.last_seq.0.is_null() {
+        return Err(garbled(text));
+    }
     let results = answer.results.into_iter().map(Change::from).collect();
     Ok(ChangesPage { results, last_seq: answer.last_seq, pending: answer.pending })
 }

@@ -16,6 +16,7 @@ use super::{
     id::replication_id,
     options::Options,
     report::Summary,
+    suspects::Suspects,
 };
 use crate::{
     error::{Error, Result},
@@ -182,8 +183,11 @@ pub(super) struct Job {
     /// How many documents the next request for revisions names.
     pub fetch_docs: Cell<usize>,
     pub denied: RefCell<Denied>,
+    pub suspects: RefCell<Suspects>,
     /// Which life of both sides that place and those documents are of.
     pub instances: RefCell<Instances>,
+    /// Whether each side remembers this replication, as far as the attempt knows.
+    pub has_logs: Cell<[bool; 2]>,
     /// What of it the next attempt tries again.
     pub retry_denied: Cell<Retry>,
     state: RefCell<State>,
@@ -224,7 +228,9 @@ impl Job {
             place: RefCell::default(),
             fetch_docs: Cell::new(FETCH_DOCS),
             denied: RefCell::default(),
+            suspects: RefCell::default(),
             instances: RefCell::default(),
+            has_logs: Cell::default(),
             retry_denied: Cell::new(Retry::Light),
             state: RefCell::new(state),
             listener: RefCell::default(),
