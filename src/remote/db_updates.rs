@@ -63,8 +63,10 @@ impl Moves for DbUpdates {
             match select(line, end.boxed_local()).await {
                 Either::Left((text, _)) => {
                     let updates: Updates = http::parse(&text?)?;
-                    let moved =
-                        |Update { db_name, what }| Move { name: db_name, is_other: what != "updated" };
+                    let moved = |Update { db_name, what }| Move {
+                        name: db_name,
+                        is_other: what == "created" || what == "deleted",
+                    };
                     Ok((updates.results.into_iter().map(moved).collect(), updates.last_seq))
                 }
                 Either::Right(_) => Ok((Vec::new(), since.clone())),

@@ -95,10 +95,9 @@ impl Logs {
         target: Rc<dyn Peer>,
         kept: Checkpoints,
         instances: Instances,
-        are_blind: [bool; 2],
     ) -> Result<Self> {
-        let source = Side::read(source, &id, kept.on_source(), are_blind[0]);
-        let target = Side::read(target, &id, kept.on_target(), are_blind[1]);
+        let source = Side::read(source, &id, kept.on_source());
+        let target = Side::read(target, &id, kept.on_target());
         let (source, target) = futures::future::try_join(source, target).await?;
         let mut logs = Self {
             id,
@@ -161,6 +160,11 @@ impl Logs {
     pub fn start_at(&mut self, seq: Seq) {
         self.recorded = seq.clone();
         self.start = seq;
+    }
+
+    /// Which of them would take a checkpoint of another life and not notice.
+    pub fn beware_of(&mut self, are_blind: [bool; 2]) {
+        [self.source.is_blind, self.target.is_blind] = are_blind;
     }
 
     /// Whether the source and the target have one of ours.
@@ -308,9 +312,9 @@ impl Logs {
 }
 
 impl Side {
-    async fn read(peer: Rc<dyn Peer>, id: &str, is_kept: bool, is_blind: bool) -> Result<Self> {
+    async fn read(peer: Rc<dyn Peer>, id: &str, is_kept: bool) -> Result<Self> {
         let log = if is_kept { peer.local_doc(id).await? } else { None };
-        Ok(Self { peer, is_kept, log, theirs: Vec::new(), was_written: false, is_blind })
+        Ok(Self { peer, is_kept, log, theirs: Vec::new(), was_written: false, is_blind: false })
     }
 
     async fn write(&mut self, id: &str, session: &str, mut body: Map<String, Value>) -> Result<Recorded> {

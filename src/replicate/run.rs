@@ -266,7 +266,8 @@ impl Replication {
     async fn attempt(&self, pauses: &mut Pauses) -> Result<(), Halt> {
         let job = &*self.job;
         let Met { is_target_empty, instances, are_blind, end } = self.meet().await?;
-        let mut logs = self.logs(instances.clone(), are_blind).await?;
+        let mut logs = self.logs(instances.clone()).await?;
+        logs.beware_of(are_blind);
         job.has_logs.set(logs.are_there());
         if job.place.borrow().is_none() {
             logs.load_denied(&mut job.denied.borrow_mut());
@@ -408,7 +409,7 @@ impl Replication {
         Ok(Met { is_target_empty, instances, are_blind, end })
     }
 
-    async fn logs(&self, instances: Instances, are_blind: [bool; 2]) -> Result<Logs> {
+    async fn logs(&self, instances: Instances) -> Result<Logs> {
         let job = &*self.job;
         let mut session = [0; 16];
         job.platform.random_bytes(&mut session);
@@ -420,7 +421,6 @@ impl Replication {
             job.target.clone(),
             job.options.checkpoint,
             instances,
-            are_blind,
         )
         .await
     }
