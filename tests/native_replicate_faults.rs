@@ -487,7 +487,8 @@ fn a_document_at_which_a_server_always_fails_is_denied_in_the_end() {
         assert_eq!(failures, if how == "whole" { 7 } else { 5 }, "{how}");
         // Once it is mended it goes over with the next start.
         *target.refusal.borrow_mut() = Box::new(|_| None);
-        (target.poison.take(), source.unreadable.take());
+        target.poison.set(None);
+        source.unreadable.set(None);
         source.well();
         assert_eq!(run(&source, &target, json!({})).0.unwrap().docs_written, 1);
         assert_eq!(leaves(&a), leaves(&b));
