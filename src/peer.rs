@@ -4,6 +4,10 @@
 //! `database::Database` (over memory or IndexedDB) and by `remote::RemoteDatabase`
 //! (over HTTP), so one replicator serves every pairing.
 
+use futures::{
+    FutureExt,
+    future::{LocalBoxFuture, pending},
+};
 use serde_json::{Map, Value};
 
 use crate::{
@@ -177,6 +181,14 @@ pub trait Peer {
 
     /// Nobody waits for its changes for now: lets go of what was held open for that.
     fn rest(&self) {}
+
+    /// Resolves when somebody else who uses it has reason to think that it was deleted and made anew.
+    fn doubted(&self) -> LocalBoxFuture<'_, ()> {
+        pending().boxed_local()
+    }
+
+    /// It was deleted and made anew: whoever else uses it may want to look.
+    fn doubt(&self) {}
 
     /// What the peer lacks; documents it lacks nothing of are left out.
     fn revs_diff(&self, leaves: Vec<(String, Vec<Rev>)>) -> Pending<'_, Vec<MissingRevs>>;

@@ -43,7 +43,7 @@ export function share(name, begin, tell) {
   const run = async (method, args) => {
     const [handle, ...peers] = led;
     if (handle[method]) return handle[method](...args);
-    for (const peer of peers) peer[method](...args);
+    for (const peer of peers) await peer[method](...args);
     return undefined;
   };
   const post = (message) => channel.postMessage(message);

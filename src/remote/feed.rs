@@ -496,6 +496,9 @@ fn parse_changes(text: &str) -> Result<ChangesPage> {
         pending: Option<u64>,
     }
     let answer: Answer = serde_json::from_str(text).map_err(|_| garbled(text))?;
+    if answer.last_seq.0.is_null() {
+        return Err(garbled(text));
+    }
     let mut page = ChangesPage { pending: answer.pending, ..empty(&answer.last_seq) };
     page.results.reserve(answer.results.len());
     answer.results.into_iter().for_each(|row| row.push_to(&mut page));

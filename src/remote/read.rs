@@ -14,7 +14,7 @@ use super::{
 use crate::{
     error::{Error, Kind, Result},
     model::{Content, Digest, Rev, Seq},
-    peer::{Fetched, LocalDoc, MissingRevs, PeerInfo, ReplicatedAttachment, ReplicatedDoc},
+    peer::{Fetched, LocalDoc, MissingRevs, Peer, PeerInfo, ReplicatedAttachment, ReplicatedDoc},
 };
 
 /// How many documents are asked for at once where there is no `_bulk_get`. A browser gives one server
@@ -71,8 +71,13 @@ impl RemoteDatabase {
         let body = serde_json::to_string(&asked).map_err(|_| Error::bad_request("Bad revisions"))?;
         let text = self.http.json("POST", "/_revs_diff", Some(body)).await?;
         let mut missing: HashMap<String, Missing> = http::parse(&text)?;
-        let lacking = leaves.into_iter().filter_map(|(id, _)| {
-            let found = missing.remove(&id).filter(|found| !found.missing.is_empty())?;
+        let lacking = leaves.into_iter().filter_map(|(id, revs)| {
+            let mut found = missing.remove(&id)?;
+            // What was not asked about is not the source's to give.
+            found.missing.retain(|rev| revs.contains(rev));
+            if found.missing.is_empty() {
+                return None;
+            }
             Some(MissingRevs { id, revs: found.missing, possible_ancestors: found.possible_ancestors })
         });
         Ok(lacking.collect())
@@ -82,18 +87,47 @@ impl RemoteDatabase {
         if wanted.is_empty() {
             return Ok(Vec::new());
         }
-        if !self.lacks_bulk_get.get() {
+        let (mut fetched, mut is_refused) = (None, false);
+        if self.may_try(&self.no_bulk_get_until_ms) {
             match self.bulk_get_once(&wanted).await {
                 // Older servers take it for a document, or for nothing at all.
                 Err(error)
                     if matches!(error.status(), 400 | 404 | 405 | 415 | 501)
                         && !is_database_missing(&error) =>
                 {
-                    self.lacks_bulk_get.set(true);
+                    is_refused = true;
                 }
-                result => return result,
+                answer => fetched = Some(answer?),
             }
         }
+        let mut fetched = match fetched {
+            Some(fetched) => fetched,
+            None => self.fetch_singly(&wanted).await?,
+        };
+        if is_refused && fetched.iter().any(|fetched| fetched.doc.is_ok()) {
+            self.do_without(&self.no_bulk_get_until_ms);
+        } else if is_refused {
+            // Nothing works: the database may be gone.
+            self.info().await?;
+        }
+        // What is left out of an answer must not be left out of the replication.
+        let mut at = 0;
+        for MissingRevs { id, revs, .. } in wanted {
+            // Answers mostly come in the order of the questions.
+            let first = at;
+            while fetched.get(at).is_some_and(|fetched| fetched.id == id) {
+                at += 1;
+            }
+            if at == first && !fetched.iter().any(|fetched| fetched.id == id) {
+                for rev in revs {
+                    fetched.push(Fetched { id: id.clone(), rev: Some(rev), doc: Err(Error::missing()) });
+                }
+            }
+        }
+        Ok(fetched)
+    }
+
+    async fn fetch_singly(&self, wanted: &[MissingRevs]) -> Result<Vec<Fetched>> {
         let mut fetches = stream::iter(wanted).map(|wanted| self.open_revs(wanted)).buffered(SINGLE_FETCHES);
         let mut fetched = Vec::new();
         while let Some(some) = fetches.next().await {
@@ -131,7 +165,7 @@ impl RemoteDatabase {
         Ok(fetched)
     }
 
-    async fn open_revs(&self, wanted: MissingRevs) -> Result<Vec<Fetched>> {
+    async fn open_revs(&self, wanted: &MissingRevs) -> Result<Vec<Fetched>> {
         let mut fetched = Vec::with_capacity(wanted.revs.len());
         for revs in wanted.revs.chunks(REVS_IN_A_URL) {
             match self.open_some_revs(&wanted.id, revs).await {

@@ -78,6 +78,9 @@ struct Side {
     theirs: Vec<Value>,
     /// Whether this session wrote one here, so that the login may.
     was_written: bool,
+    /// It takes a checkpoint whatever revision it names (CouchDB 2 and 3), and does not say which life of a
+    /// database it is: one that was made anew would be told that it has everything.
+    is_blind: bool,
 }
 
 impl Logs {
@@ -159,6 +162,32 @@ impl Logs {
         self.start = seq;
     }
 
+    /// Which of them would take a checkpoint of another life and not notice.
+    pub fn beware_of(&mut self, are_blind: [bool; 2]) {
+        [self.source.is_blind, self.target.is_blind] = are_blind;
+    }
+
+    /// Whether the source and the target have one of ours.
+    pub fn are_there(&self) -> [bool; 2] {
+        [&self.source, &self.target].map(|side| side.is_kept && side.log.is_some())
+    }
+
+    /// Whether the target takes a small write now, as far as that can be tried: the checkpoint as it stands.
+    pub async fn is_target_well(&mut self) -> bool {
+        let side = &mut self.target;
+        let Some(log) = side.log.clone().filter(|_| side.is_kept && !side.is_blind) else {
+            return side.peer.info().await.is_ok();
+        };
+        match side.peer.put_local_doc(&self.id, log.clone()).await {
+            Ok(rev) => {
+                side.log = Some(LocalDoc { rev: Some(rev), ..log });
+                true
+            }
+            // Another tab was faster.
+            Err(error) => error.kind() == Kind::Conflict,
+        }
+    }
+
     /// Whether there is a checkpoint to resume from.
     pub fn is_kept(&self) -> bool {
         self.source.is_kept || self.target.is_kept
@@ -236,6 +265,15 @@ impl Logs {
         history.extend(self.history.iter().take(MAX_HISTORY - 1).cloned());
         let mut body = self.body(seq, history);
         denied.borrow().save(&mut body);
+        for side in [&self.source, &self.target] {
+            if side.is_kept
+                && side.is_blind
+                && side.log.is_some()
+                && side.peer.local_doc(&self.id).await?.is_none()
+            {
+                return Ok(Recorded::Lost);
+            }
+        }
         if self.source.is_kept {
             match self.source.write(&self.id, &self.session, body.clone()).await {
                 // A source that only lets us read: the target's checkpoint has to do. One that let us
@@ -276,7 +314,7 @@ impl Logs {
 impl Side {
     async fn read(peer: Rc<dyn Peer>, id: &str, is_kept: bool) -> Result<Self> {
         let log = if is_kept { peer.local_doc(id).await? } else { None };
-        Ok(Self { peer, is_kept, log, theirs: Vec::new(), was_written: false })
+        Ok(Self { peer, is_kept, log, theirs: Vec::new(), was_written: false, is_blind: false })
     }
 
     async fn write(&mut self, id: &str, session: &str, mut body: Map<String, Value>) -> Result<Recorded> {

@@ -16,6 +16,7 @@ use super::{
     id::replication_id,
     options::Options,
     report::Summary,
+    suspects::Suspects,
 };
 use crate::{
     error::{Error, Result},
@@ -184,8 +185,11 @@ pub(super) struct Job {
     /// Whether documents are asked for along with changes.
     pub worth: Cell<Worth>,
     pub denied: RefCell<Denied>,
+    pub suspects: RefCell<Suspects>,
     /// Which life of both sides that place and those documents are of.
     pub instances: RefCell<Instances>,
+    /// Whether each side remembers this replication, as far as the attempt knows.
+    pub has_logs: Cell<[bool; 2]>,
     /// What of it the next attempt tries again.
     pub retry_denied: Cell<Retry>,
     state: RefCell<State>,
@@ -227,7 +231,9 @@ impl Job {
             fetch_docs: Cell::new(FETCH_DOCS),
             worth: Cell::default(),
             denied: RefCell::default(),
+            suspects: RefCell::default(),
             instances: RefCell::default(),
+            has_logs: Cell::default(),
             retry_denied: Cell::new(Retry::Light),
             state: RefCell::new(state),
             listener: RefCell::default(),

@@ -12,12 +12,16 @@ use std::{
 };
 
 use futures::{
-    FutureExt, Stream, StreamExt, TryStreamExt,
+    Stream, StreamExt, TryStreamExt,
     future::{Either, select},
     stream,
 };
 
-use super::{Options, Style, control::Job};
+use super::{
+    Options, Style,
+    control::Job,
+    lives::{Lives, goes_back},
+};
 use crate::{
     error::Result,
     model::{Rev, Seq},
@@ -97,9 +101,9 @@ pub struct Feed<'a> {
     pub query: ChangesQuery,
     /// The target had nothing at the start, so it need not be asked what it lacks.
     pub is_target_empty: Cell<bool>,
-    /// Which life of the source this is, if it says.
-    pub instance: Option<String>,
-    /// Set where the feed ends because the source is another database now.
+    /// Whether both sides are what they were.
+    pub lives: Lives<'a>,
+    /// Set where the feed ends because one of them is another database now.
     pub is_lost: Cell<bool>,
     /// Changes to begin with, as if they came first in the feed.
     pub first: RefCell<Vec<Change>>,
@@ -178,6 +182,9 @@ impl<'a> Feed<'a> {
                         return Ok(Some((Some((page, None)), (since, Step::Hold))));
                     }
                     let page = self.source.changes(&self.query, &since, limit, None).await?;
+                    if goes_back(&since, &page.last_seq) && self.is_over(&since).await? {
+                        return Ok(None);
+                    }
                     let has_moved = page.last_seq != since;
                     // An empty page in the middle is one whose changes a filter passed over.
                     let is_last = match page.pending {
@@ -207,13 +214,12 @@ impl<'a> Feed<'a> {
                 }
                 Step::Wait => {
                     let is_asked = self.job.worth.get().is_asked;
-                    let Some(page) = self.wait(&since, limit, is_asked).await? else {
-                        if self.is_another().await? {
-                            self.is_lost.set(true);
-                            return Ok(None);
-                        }
-                        continue;
-                    };
+                    let page = self.wait(&since, limit, is_asked).await?;
+                    let is_doubted = page.as_ref().is_none_or(|page| goes_back(&since, &page.last_seq));
+                    if is_doubted && self.is_over(&since).await? {
+                        return Ok(None);
+                    }
+                    let Some(page) = page else { continue };
                     if page.results.is_empty() {
                         since = page.last_seq;
                         continue;
@@ -227,32 +233,31 @@ impl<'a> Feed<'a> {
         }
     }
 
-    /// `None` after a wake-up: the line may have died while the device slept.
+    /// `None` after a wake-up, as the line may have died while the device slept, or where it may be waiting
+    /// for something that is no more.
     async fn wait(&self, since: &Seq, limit: usize, include_docs: bool) -> Result<Option<ChangesPage>> {
         let asked_ms = self.platform.now_ms();
         let query = ChangesQuery { include_docs, ..self.query.clone() };
         let waiting = self.source.changes(&query, since, limit, Some(self.options.timeout_ms));
-        let page = match select(self.job.woken().boxed_local(), waiting).await {
+        let (page, doubt) = match select(self.lives.doubt(), waiting).await {
             Either::Left(_) => return Ok(None),
-            Either::Right((page, _)) => page?,
+            Either::Right((page, doubt)) => (page?, doubt),
         };
         let waited_ms = self.platform.now_ms() - asked_ms;
         if page.results.is_empty() && waited_ms < f64::from(MIN_WAIT_MS) {
             let pause = self.platform.sleep(MIN_WAIT_MS);
-            if let Either::Left(_) = select(self.job.woken().boxed_local(), pause).await {
+            if let Either::Left(_) = select(doubt, pause).await {
                 return Ok(None);
             }
         }
         Ok(Some(page))
     }
 
-    /// Whether the source was deleted and made anew since: its feed may never come to where we wait.
-    async fn is_another(&self) -> Result<bool> {
-        if self.instance.is_none() {
-            return Ok(false);
-        }
-        let now = self.source.info().await?.instance_start_time;
-        Ok(now.is_some() && now != self.instance)
+    /// Whether what was begun is void.
+    async fn is_over(&self, since: &Seq) -> Result<bool> {
+        let are_others = self.lives.are_others(since).await?;
+        self.is_lost.set(are_others);
+        Ok(are_others)
     }
 
     /// Asks the target what it lacks of a page, and the source for that.

@@ -19,13 +19,14 @@ use super::{
     control::Job,
     denied::Retry,
     feed::{Batch, Feed, Item},
+    lives::{Lives, goes_back},
     report::DocRev,
     transfer::Transfer,
 };
 use crate::{
     error::{Error, Kind, Result},
     model::{Seq, hex},
-    peer::{ChangesQuery, Peer},
+    peer::{ChangesQuery, Peer, PeerInfo},
     platform::Platform,
 };
 
@@ -86,6 +87,17 @@ struct Replication {
     told: Cell<Told>,
     /// The server asked not to be asked before.
     not_before_ms: Cell<f64>,
+}
+
+/// Who both sides are, at the start of an attempt.
+struct Met {
+    /// It has never had a document.
+    is_target_empty: bool,
+    instances: Instances,
+    /// They would take a checkpoint of another life and not notice.
+    are_blind: [bool; 2],
+    /// Where the source's feed ends, if it is not here.
+    end: Option<Seq>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -170,12 +182,18 @@ impl Replication {
             // is no reason to wait for hours.
             let early_ms = self.not_before_ms.get() - job.platform.now_ms();
             if early_ms > 0.0 {
+                job.enter(Phase::Waiting);
+                job.update(|state| state.retry_at_ms = Some(self.not_before_ms.get()));
                 job.platform.sleep((early_ms as u32).min(2 * MAX_ASKED_MS)).await;
+                job.update(|state| state.retry_at_ms = None);
+                job.enter(Phase::Connecting);
             }
             let error = match self.attempt(pauses).await {
                 Ok(()) => return Ok(()),
                 Err(Halt::Lost) => {
                     job.place.take();
+                    job.source.doubt();
+                    job.target.doubt();
                     job.platform.sleep(pauses.next_ms(&*job.platform)).await;
                     continue;
                 }
@@ -196,9 +214,8 @@ impl Replication {
         let asked_ms = error.retry_after_ms().map(|ms| Pauses::after_ms(&*job.platform, ms));
         pause_ms = pause_ms.max(asked_ms.unwrap_or(0));
         let retry_at_ms = job.platform.now_ms() + f64::from(pause_ms);
-        if phase == Phase::NeedsAuth {
-            job.retry_denied.set(Retry::All);
-        }
+        let retry = if phase == Phase::NeedsAuth { Retry::All } else { Retry::Failed };
+        job.retry_denied.set(job.retry_denied.get().max(retry));
         job.update(|state| {
             state.error = Some(error.clone());
             state.retry_at_ms = Some(retry_at_ms);
@@ -251,12 +268,18 @@ impl Replication {
 
     async fn attempt(&self, pauses: &mut Pauses) -> Result<(), Halt> {
         let job = &*self.job;
-        let (is_target_empty, instances) = self.meet().await?;
+        let Met { is_target_empty, instances, are_blind, end } = self.meet().await?;
         let mut logs = self.logs(instances.clone()).await?;
+        logs.beware_of(are_blind);
+        job.has_logs.set(logs.are_there());
         if job.place.borrow().is_none() {
             logs.load_denied(&mut job.denied.borrow_mut());
         }
-        let start = self.start(&logs).await?;
+        let mut start = self.start(&logs).await?;
+        if end.is_some_and(|end| goes_back(&start, &end)) {
+            // That was another database.
+            start = Seq::zero();
+        }
         if start != *logs.start() {
             logs.start_at(start.clone());
         }
@@ -274,7 +297,7 @@ impl Replication {
             job,
             query: job.options.query(),
             is_target_empty: Cell::new(is_target_empty),
-            instance: instances[0].clone(),
+            lives: Lives::new(job, instances),
             is_lost: Cell::new(false),
             is_first_stored: Cell::new(false),
             first: RefCell::new(job.denied.borrow_mut().take(job.retry_denied.get())),
@@ -310,15 +333,27 @@ impl Replication {
                 Some(Ok(Item::Batch(batch))) => {
                     (checked, found) = (checked + batch.checked, found + batch.found);
                     let last_seq = batch.last_seq.clone();
-                    has_news |= !batch.fetched.is_empty();
+                    let has_docs = !batch.fetched.is_empty();
+                    has_news |= has_docs;
                     let storing = async {
                         let stored = self.store(batch).await;
                         feed.is_first_stored.set(true);
                         stored
                     };
                     let (stored, item) = join(storing, items.next()).await;
-                    stored?;
                     next = Some(item);
+                    let accused = job.suspects.borrow().accused();
+                    if let Some(is_read) = accused {
+                        let is_well = match is_read {
+                            true => job.source.info().await.is_ok(),
+                            false => logs.is_target_well().await,
+                        };
+                        job.suspects.borrow_mut().judge(is_well);
+                    }
+                    stored?;
+                    if has_docs {
+                        job.suspects.borrow_mut().went_through();
+                    }
                     if std::mem::take(&mut is_retrying) {
                         job.denied.borrow_mut().went_through();
                         job.retry_denied.set(Retry::None);
@@ -346,6 +381,7 @@ impl Replication {
                     Recorded::Yes if is_news && logs.is_kept() => self.tell(Event::Checkpoint(seq)),
                     Recorded::Yes => {}
                 }
+                job.has_logs.set(logs.are_there());
                 job.denied.borrow_mut().replay = None;
             }
             if is_caught_up {
@@ -356,17 +392,22 @@ impl Replication {
         }
     }
 
-    /// Whether the target has never had a document, and which life of both sides this is. Makes the target
-    /// if it is not there.
-    async fn meet(&self) -> Result<(bool, Instances)> {
+    /// Asks both sides who they are. Makes the target if it is not there.
+    async fn meet(&self) -> Result<Met> {
         let job = &*self.job;
-        let mut instances = Instances::default();
+        let (mut instances, mut are_blind, mut end) = (Instances::default(), [false; 2], None);
+        let mut note = |side: usize, info: &PeerInfo| {
+            instances[side].clone_from(&info.instance_start_time);
+            are_blind[side] = info.instance_start_time.is_none() && info.update_seq.0.is_string();
+        };
         if !job.source.is_here() {
-            instances[0] = job.source.info().await?.instance_start_time;
+            let info = job.source.info().await?;
+            note(0, &info);
+            end = Some(info.update_seq);
         }
-        let is_empty = match job.target.info().await {
+        let is_target_empty = match job.target.info().await {
             Ok(info) => {
-                instances[1] = info.instance_start_time;
+                note(1, &info);
                 info.total_count == Some(0)
             }
             Err(error) if error.kind() == Kind::NotFound && job.options.create_target => {
@@ -378,11 +419,13 @@ impl Replication {
         if has_changed(&before, &instances) {
             job.place.take();
             job.denied.take();
+            job.source.doubt();
+            job.target.doubt();
         }
         for (known, before) in job.instances.borrow_mut().iter_mut().zip(before) {
             *known = known.take().or(before);
         }
-        Ok((is_empty, instances))
+        Ok(Met { is_target_empty, instances, are_blind, end })
     }
 
     async fn logs(&self, instances: Instances) -> Result<Logs> {
@@ -408,7 +451,7 @@ impl Replication {
         let job = &*self.job;
         {
             let mut denied = job.denied.borrow_mut();
-            if job.retry_denied.get() != Retry::None
+            if job.retry_denied.get() > Retry::Failed
                 && let Some(from) = denied.from.take()
             {
                 (denied.replay, denied.is_news) = (Some(from), true);

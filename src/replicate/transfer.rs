@@ -12,6 +12,7 @@ use super::{
     control::Job,
     feed::Batch,
     report::{DocRev, Failure, MAX_FAILURES_KEPT},
+    suspects::Suspects,
 };
 use crate::{
     error::{Error, Kind, Result},
@@ -131,7 +132,12 @@ impl Transfer<'_> {
             match self.job.source.attachment(doc, &doc.attachments[index]).await {
                 Ok(content) => doc.attachments[index].content = Some(content),
                 // A request of its own: the login is everybody's.
-                Err(error) if concerns_all(&error, true) || error.needs_login() => return Err(error),
+                Err(error)
+                    if (concerns_all(&error, true) || error.needs_login())
+                        && !self.is_denied(&error, &doc.id, doc.rev(), true) =>
+                {
+                    return Err(error);
+                }
                 Err(error) => return Ok(Some(Failure::new(&doc.id, Some(doc.rev()), &error))),
             }
         }
@@ -144,7 +150,8 @@ impl Transfer<'_> {
         filled: &mut (impl Stream<Item = Result<Filled>> + Unpin),
     ) -> Result<Option<Vec<ReplicatedDoc>>> {
         let (mut group, mut contents, mut bodies) = (Vec::new(), 0, 0);
-        while group.len() < GROUP_DOCS && contents < GROUP_CONTENT_BYTES && bodies < GROUP_BODY_BYTES {
+        let most = if self.job.suspects.borrow().are_sought() { 1 } else { GROUP_DOCS };
+        while group.len() < most && contents < GROUP_CONTENT_BYTES && bodies < GROUP_BODY_BYTES {
             match filled.next().await {
                 None => break,
                 Some(doc) => match doc? {
@@ -201,7 +208,16 @@ impl Transfer<'_> {
             };
             docs.iter().map(sent).collect()
         };
-        let outcomes = self.job.target.write_replicated(docs).await?;
+        let outcomes = match self.job.target.write_replicated(docs).await {
+            Err(error) if Suspects::is_odd(&error) && names.len() == 1 => vec![Err(error)],
+            Err(error) => {
+                if Suspects::is_odd(&error) {
+                    self.job.suspects.borrow_mut().accuse_several();
+                }
+                return Err(error);
+            }
+            outcomes => outcomes?,
+        };
         let (mut again, mut written, mut bytes, mut failed) = (Vec::new(), 0, 0, None);
         for (index, (sent, outcome)) in names.into_iter().zip(outcomes).enumerate() {
             let Sent { name, bytes: size, settles } = sent;
@@ -222,7 +238,9 @@ impl Transfer<'_> {
                     }
                 }
                 // The others of this group are counted first.
-                Err(error) if concerns_all(&error, false) => {
+                Err(error)
+                    if concerns_all(&error, false) && !self.is_denied(&error, &name.id, &name.rev, false) =>
+                {
                     failed = Some(error);
                     continue;
                 }
@@ -240,11 +258,17 @@ impl Transfer<'_> {
     }
 
     fn refuse_or_fail(&self, id: &str, rev: Option<&Rev>, error: Error, is_read: bool) -> Result<()> {
-        if concerns_all(&error, is_read) {
+        let is_denied = || rev.is_some_and(|rev| self.is_denied(&error, id, rev, is_read));
+        if concerns_all(&error, is_read) && !is_denied() {
             return Err(error);
         }
         self.refuse(Failure::new(id, rev, &error));
         Ok(())
+    }
+
+    /// Whether a server's failure has come so often at this document that it is taken for the document's.
+    fn is_denied(&self, error: &Error, id: &str, rev: &Rev, is_read: bool) -> bool {
+        Suspects::is_odd(error) && self.job.suspects.borrow_mut().accuse(id, rev, is_read)
     }
 
     fn refuse(&self, failure: Failure) {

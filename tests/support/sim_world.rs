@@ -30,6 +30,9 @@ use crate::kit::faulty_store::{Fault, FaultyStore, Weather};
 
 const IDS: usize = 7;
 
+/// The longest there is between two looks at who is at the other end.
+const LONGEST_LOOK_MS: u64 = 750_000;
+
 /// What a seed decides before the story begins.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -88,8 +91,7 @@ impl Plan {
             has_full_disks: sim.percent(25),
             tabs: if sim.percent(25) { 2 } else { 1 },
             is_slow: sim.percent(50),
-            // A server that numbers its changes cannot tell an old number from its own.
-            has_opaque_seqs: has_evictions || sim.percent(50),
+            has_opaque_seqs: sim.percent(50),
             steps: sim.between(15, 40),
             acts: sim.between(5, 50) as u64,
             auto_compaction: sim.percent(30),
@@ -387,17 +389,8 @@ impl World {
         self.come_back(true);
         self.rest();
         if self.plan.has_evictions {
-            // Who pushes and has nothing new does not talk to the other end, so it learns of the loss of
-            // what it pushed before with the next change.
-            for (at, device) in self.devices.iter().enumerate() {
-                let (world, db) = (self.clone(), device.node.db.borrow().clone().unwrap());
-                self.sim.spawn(device.owner.get(), async move {
-                    let last = world.put(&db, json!({"_id": format!("last{at}")})).await;
-                    if let Err(error) = last {
-                        world.wrong(format!("n{at} cannot write any more: {error}"));
-                    }
-                });
-            }
+            // Who pushes and has nothing new looks now and then whether the other end is what it was.
+            self.run_for(LONGEST_LOOK_MS);
             self.rest();
         }
     }
