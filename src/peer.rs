@@ -4,6 +4,7 @@
 //! `database::Database` (over memory or IndexedDB) and by `remote::RemoteDatabase`
 //! (over HTTP), so one replicator serves every pairing.
 
+use futures::FutureExt;
 use serde_json::{Map, Value};
 
 use crate::{
@@ -36,6 +37,8 @@ pub struct ChangesQuery {
     pub filter: Option<String>,
     /// Parameters for `filter`, sent as they are.
     pub query_params: Map<String, Value>,
+    /// Winners alone are asked for; other leaves may come all the same.
+    pub is_main_only: bool,
 }
 
 /// One document's entry in a changes feed.
@@ -45,7 +48,7 @@ pub struct Change {
     pub seq: Seq,
     /// The document.
     pub id: String,
-    /// Every leaf, the winner first (`style=all_docs`).
+    /// Every leaf, the winner first in CouchDB's feeds (`style=all_docs`); of `is_main_only` it always is.
     pub leaves: Vec<Rev>,
     /// Whether the winner is a tombstone.
     pub deleted: bool,
@@ -163,6 +166,12 @@ pub trait Peer {
 
     /// Nobody waits for its changes for now: lets go of what was held open for that.
     fn rest(&self) {}
+
+    /// The code of a filter function (`ddoc/name`), if it is one of this peer's: under another code the same
+    /// name is another question.
+    fn filter_code<'a>(&'a self, _filter: &'a str) -> Pending<'a, Option<String>> {
+        async { Ok(None) }.boxed_local()
+    }
 
     /// What the peer lacks; documents it lacks nothing of are left out.
     fn revs_diff(&self, leaves: Vec<(String, Vec<Rev>)>) -> Pending<'_, Vec<MissingRevs>>;

@@ -266,7 +266,8 @@ impl RemoteDatabase {
     }
 
     fn changes_request(&self, query: &ChangesQuery, limit: &str, since: &Seq, feed: &str) -> Request {
-        let mut path = format!("/_changes?style=all_docs{limit}&since={}", encode(&since.to_query()));
+        let style = if query.is_main_only { "main_only" } else { "all_docs" };
+        let mut path = format!("/_changes?style={style}{limit}&since={}", encode(&since.to_query()));
         if !feed.is_empty() {
             path.push_str(&format!("&feed={feed}&heartbeat={}", self.heartbeat_ms));
         }

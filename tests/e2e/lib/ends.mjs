@@ -8,6 +8,7 @@
 //   get(id, query)   a document, or null; `query` as get() takes it, of what a URL can say
 //   edit(id, more)   writes the next revision: the winner with other members. Gives the revision
 //   remove(id)       its tombstone
+//   changes()        the feed, every leaf of each: [{ seq, id, … }]
 //   ids()            those of all documents, sorted
 //   leaves(), census()   those of sides.mjs
 //   compact()        frees what can be freed, and waits for it
@@ -52,6 +53,7 @@ export function onServer(couch, name, url) {
       if (status !== 200) throw new Error(`${name}/${id}: ${status} ${JSON.stringify(json)}`);
       return json;
     },
+    changes: raw.changes,
     ids: async () => (await raw.changes()).filter(({ deleted }) => !deleted).map(({ id }) => id).sort(),
     leaves: () => leavesOf(raw),
     census: () => censusOf(raw),
@@ -77,6 +79,7 @@ export async function inPage(page, kind, name, options = {}) {
     write: (...docs) => call('bulk', docs, {}),
     replicated: (...docs) => call('bulk', docs, { new_edits: false }),
     get: (id, query) => call('get', id, query),
+    changes: () => call('changes'),
     ids: () => call('ids'),
     leaves: () => call('leaves'),
     census: () => call('census'),
@@ -103,6 +106,7 @@ export const openHouse = (page) => page.evaluate(async () => {
       if (error.status === 404) return null;
       throw error;
     }),
+    changes: async (name) => (await db(name).changes({ style: 'all_docs' })).results,
     ids: async (name) => (await db(name).changes()).results.filter(({ deleted }) => !deleted).map(({ id }) => id).sort(),
     leaves: (name) => sides.leavesOf(sides.local(db(name))),
     census: (name) => sides.censusOf(sides.local(db(name))),
