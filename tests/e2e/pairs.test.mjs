@@ -357,6 +357,7 @@ const CHOICES = {
     await source.write({ ...design('function (doc, req) { return doc.integer < 5; }'), _rev });
     assert.equal((await run(asked)).docs_written, 2, 'what the new function lets through, from the beginning');
     assert.deepEqual(await target.ids(), ['1', '10', '2', '3', '4', '50', '51', '52', '6', '7', '8']);
+    if (!here.couch.isCouchDB) return; // pouchdb-server ends itself when it is asked for a filter that is not there
     const missing = (await run({ filter: 'mydesign/none' })).failed;
     assert.deepEqual([missing?.isOurs, missing?.name, missing?.status], [true, 'not_found', 404]);
   },
