@@ -6,7 +6,7 @@ import assert from 'node:assert/strict';
 import path from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { PKG } from '../../tools/lib/paths.mjs';
-import { launchBrowser, sleep, startCouch, waitFor } from './lib/index.mjs';
+import { launchBrowser, startCouch, waitFor } from './lib/index.mjs';
 import { hashOf, seeded, startFaultProxy } from './lib/proxy.mjs';
 import { censusOf, editDocs, leavesOf, local } from './lib/sides.mjs';
 import { openTab, startSite } from './lib/tab.mjs';
@@ -483,46 +483,6 @@ test('in a browser: offline and online again', { timeout: 60_000 }, async () => 
   heard(await toldIn(story), { broken: true, mayRepeat: true });
   await judge(story);
   await story.tab.page.close();
-});
-
-// A laptop that is shut and opened again: nothing of the page goes on meanwhile, and its lines are dead without a word.
-test('in a browser: frozen for a while, while the lines die', { timeout: 60_000 }, async () => {
-  const story = await beginInPage('frozen');
-  const { page } = story.tab;
-  const session = await page.context().newCDPSession(page);
-  await page.evaluate(() => {
-    globalThis.gap = 0;
-    let last = Date.now();
-    setInterval(() => {
-      gap = Math.max(gap, Date.now() - last);
-      last = Date.now();
-    }, 50);
-  });
-  await startSync(story, { retry: true, live: true, heartbeat: 800, connection_timeout: 2_000 });
-  await bothTheSame(story);
-  for (let round = 1; round <= 2; round += 1) {
-    await waitFor(() => page.evaluate(() => telling.areLive(task.push, task.pull)), { what: 'being live' });
-    if (round === 2) await story.edit([{ _id: 'just before' }]);
-    await session.send('Page.setWebLifecycleState', { state: 'frozen' });
-    proxy.mute();
-    // The server goes on without it: `work` does not, as it edits in the page too.
-    const there = await Promise.all(Array.from({ length: 5 }, async (_, n) => {
-      const _id = `asleep:${round}:${n}`;
-      const { rev } = await couch.must('PUT', `/${story.name}/${_id}`, { n, _attachments: { f: { content_type: 'x/y', data: Buffer.alloc(70_000, n).toString('base64') } } });
-      return { _id, _rev: rev };
-    }));
-    story.world.there.push(...there);
-    await sleep(2_500);
-    await session.send('Page.setWebLifecycleState', { state: 'active' });
-    await bothTheSame(story, `round ${round}: all being there after waking up`);
-    await work(story);
-    await bothTheSame(story);
-  }
-  assert.ok(await page.evaluate(() => gap) > 2_000, 'it was not frozen');
-  await endSync(story);
-  heard(await toldIn(story), { mayRepeat: true, ended: { push: 'complete', pull: 'complete' } });
-  await judge(story);
-  await page.close();
 });
 
 // Kills whoever replicates at the n-th request of some kind; the seed says which. Every third time it is not the tab but the
