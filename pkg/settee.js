@@ -304,6 +304,9 @@ export class Database extends Emitter {
     const names = [source, target].map((end) => (end instanceof Database ? end.#shared.key : isText(end) ? end : ''));
     const task = new Replication(given, names.join(' '), isUrl(names[1]) ? 'up' : 'down', async (tell) => {
       await init();
+      for (const [name, value] of Object.entries({ getToken, fetch, back_off_function })) {
+        if (typeof (value ?? init) !== 'function') throw badOption(`Option \`${name}\` must be a function`);
+      }
       const peers = await Promise.all([source, target].map(async (end) => {
         if (typeof end === 'string') {
           if (isUrl(end)) {

@@ -43,6 +43,8 @@ pub struct ChangesQuery {
     /// Documents are to come along with their changes, where that spares the peer's user a request. A
     /// peer may leave it.
     pub include_docs: bool,
+    /// Winners alone are asked for; other leaves may come all the same.
+    pub is_main_only: bool,
 }
 
 /// One document's entry in a changes feed.
@@ -52,7 +54,7 @@ pub struct Change {
     pub seq: Seq,
     /// The document.
     pub id: String,
-    /// Every leaf, the winner first (`style=all_docs`).
+    /// Every leaf, the winner first in CouchDB's feeds (`style=all_docs`); of `is_main_only` it always is.
     pub leaves: Vec<Rev>,
     /// Whether the winner is a tombstone.
     pub deleted: bool,
@@ -189,6 +191,12 @@ pub trait Peer {
 
     /// It was deleted and made anew: whoever else uses it may want to look.
     fn doubt(&self) {}
+
+    /// The code of a filter function (`ddoc/name`), if it is one of this peer's: under another code the same
+    /// name is another question.
+    fn filter_code<'a>(&'a self, _filter: &'a str) -> Pending<'a, Option<String>> {
+        async { Ok(None) }.boxed_local()
+    }
 
     /// What the peer lacks; documents it lacks nothing of are left out.
     fn revs_diff(&self, leaves: Vec<(String, Vec<Rev>)>) -> Pending<'_, Vec<MissingRevs>>;

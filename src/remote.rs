@@ -17,7 +17,7 @@ use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 use serde_json::Value;
 
 use crate::{
-    error::{Kind, Pending, Result},
+    error::{Error, Kind, Pending, Result},
     model::{Content, Rev, Seq},
     peer::{
         ChangesPage, ChangesQuery, Fetched, LocalDoc, MissingRevs, Peer, PeerInfo, ReplicatedAttachment,
@@ -142,6 +142,10 @@ impl RemoteDatabase {
         let heartbeat_ms = options.heartbeat.as_ref().and_then(Value::as_u64);
         let heartbeat_ms = heartbeat_ms.and_then(|ms| u32::try_from(ms).ok()).unwrap_or(HEARTBEAT_MS);
         let timeout_ms = options.connection_timeout.unwrap_or(CONNECTION_TIMEOUT_MS);
+        if timeout_ms == 0 || options.connections == Some(0) {
+            let reason = "`connection_timeout` and `connections` are at least 1";
+            return Err(Error::new(Kind::QueryParse, reason));
+        }
         let (root, name) = url.rsplit_once('/').unwrap_or((&url, ""));
         // Who asks decides what may be asked, so another user is another origin. Not shown, not stored.
         let user = match &credentials {
@@ -256,6 +260,10 @@ impl Peer for RemoteDatabase {
 
     fn info(&self) -> Pending<'_, PeerInfo> {
         self.read_info().boxed_local()
+    }
+
+    fn filter_code<'a>(&'a self, filter: &'a str) -> Pending<'a, Option<String>> {
+        self.read_filter_code(filter).boxed_local()
     }
 
     fn create(&self) -> Pending<'_, bool> {

@@ -271,7 +271,7 @@ fn checkpoints_are_couchdbs() {
     run(&source, &target, json!({})).0.unwrap();
     put(&a, json!({"_id": "more"})).unwrap();
     run(&source, &target, json!({})).0.unwrap();
-    let id = settee::replicate::replication_id("a", "b", &Options::default());
+    let id = settee::replicate::replication_id("a", "b", &Options::default(), None);
     let read = |db: &Database| futures::executor::block_on(db.local_doc(&id)).unwrap().unwrap().body;
     let log = read(&a);
     assert_eq!(log, read(&b));
@@ -303,7 +303,7 @@ fn histories_are_capped() {
         put(&a, json!({"_id": format!("more{n}")})).unwrap();
         run(&source, &target, json!({})).0.unwrap();
     }
-    let id = settee::replicate::replication_id("a", "b", &Options::default());
+    let id = settee::replicate::replication_id("a", "b", &Options::default(), None);
     let log = futures::executor::block_on(a.local_doc(&id)).unwrap().unwrap().body;
     assert_eq!(log["history"].as_array().unwrap().len(), 50);
 }
@@ -311,7 +311,7 @@ fn histories_are_capped() {
 #[test]
 fn checkpoints_are_kept_where_they_are_asked_for() {
     let id = |with: &Value| {
-        settee::replicate::replication_id("a", "b", &serde_json::from_value(with.clone()).unwrap())
+        settee::replicate::replication_id("a", "b", &serde_json::from_value(with.clone()).unwrap(), None)
     };
     for (checkpoint, kept) in
         [(json!(false), [false, false]), (json!("source"), [true, false]), (json!("target"), [false, true])]
@@ -542,7 +542,7 @@ fn a_checkpoint_stays_small_whatever_is_said_of_what_was_denied() {
     let (source, target) = (Shaky::new(&a, "a"), Shaky::new(&memory(), "b"));
     *target.refusal.borrow_mut() = Box::new(|_| Some(Error::remote(403, "forbidden", "ä".repeat(100_000))));
     run(&source, &target, json!({})).0.unwrap();
-    let id = settee::replicate::replication_id("a", "b", &Options::default());
+    let id = settee::replicate::replication_id("a", "b", &Options::default(), None);
     let log = futures::executor::block_on(a.local_doc(&id)).unwrap().unwrap().body;
     assert_eq!(log["denied"].as_array().unwrap().len(), 60);
     assert!(Value::from(log).to_string().len() < 60_000);

@@ -320,7 +320,7 @@ fn a_server_that_wants_to_be_left_alone_is() {
 }
 
 fn log_of(db: &Database) -> serde_json::Map<String, serde_json::Value> {
-    let id = replication_id("a", "b", &Default::default());
+    let id = replication_id("a", "b", &Default::default(), None);
     block_on(db.local_doc(&id)).unwrap().unwrap().body
 }
 
@@ -454,7 +454,7 @@ fn a_checkpoint_of_another_life_is_not_believed() {
             // One side is deleted and made anew; its address and its checkpoint are the old ones, as
             // where somebody copied the database's files back.
             let (side, db) = if is_source { (&source, filled(0)) } else { (&target, memory()) };
-            let id = replication_id("a", "b", &settee::replicate::Options::default());
+            let id = replication_id("a", "b", &settee::replicate::Options::default(), None);
             if let Some(log) = block_on(side.inner.borrow().local_doc(&id)).unwrap() {
                 let log = settee::peer::LocalDoc { rev: None, ..log };
                 block_on(Peer::put_local_doc(&db, &id, log)).unwrap();

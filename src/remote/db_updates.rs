@@ -75,3 +75,22 @@ impl Moves for DbUpdates {
         .boxed_local()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_couchdb_answered_is_read() {
+        let recorded = include_str!("../../tests/vectors/couchdb/3.5.0.json");
+        let recorded: Value = serde_json::from_str(recorded).unwrap();
+        let said = |name: &str| -> Updates {
+            http::parse(recorded["exchanges"][name]["body"].as_str().unwrap()).unwrap()
+        };
+        let (now, later) = (said("db-updates-now"), said("db-updates"));
+        assert!(now.results.is_empty() && now.last_seq.is_string());
+        let names: Vec<_> = later.results.iter().map(|update| update.db_name.as_str()).collect();
+        assert_eq!(names, ["db"]);
+        assert_ne!(later.last_seq, now.last_seq);
+    }
+}

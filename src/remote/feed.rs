@@ -315,7 +315,8 @@ impl RemoteDatabase {
     ) -> Request {
         let with_docs =
             query.include_docs && self.http.platform.now_ms() >= self.listening.bare_until_ms.get();
-        let mut path = "/_changes?style=all_docs".to_owned();
+        let style = if query.is_main_only { "main_only" } else { "all_docs" };
+        let mut path = format!("/_changes?style={style}");
         if let Some(limit) = limit {
             let limit = if with_docs { limit.min(ROWS_WITH_DOCS) } else { limit };
             path.push_str(&format!("&limit={limit}"));

@@ -246,6 +246,18 @@ impl RemoteDatabase {
         if second == digest || second == first { Ok(again) } else { Err(damaged()) }
     }
 
+    /// `None` for CouchDB's own filters, and for one that is not there: the feed has an error for that.
+    pub(super) async fn read_filter_code(&self, filter: &str) -> Result<Option<String>> {
+        let Some((design, name)) = filter.split_once('/') else { return Ok(None) };
+        match self.http.json("GET", &doc_path(&format!("_design/{design}"))?, None).await {
+            Err(error) if error.kind() == Kind::NotFound && !is_database_missing(&error) => Ok(None),
+            text => {
+                let design: Value = http::parse(&text?)?;
+                Ok(design["filters"][name].as_str().map(str::to_owned))
+            }
+        }
+    }
+
     pub(super) async fn read_local_doc(&self, id: &str) -> Result<Option<LocalDoc>> {
         let text = match self.http.json("GET", &doc_path(&format!("_local/{id}"))?, None).await {
             Err(error) if error.kind() == Kind::NotFound && !is_database_missing(&error) => return Ok(None),

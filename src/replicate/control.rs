@@ -190,6 +190,8 @@ pub(super) struct Job {
     pub instances: RefCell<Instances>,
     /// Whether each side remembers this replication, as far as the attempt knows.
     pub has_logs: Cell<[bool; 2]>,
+    /// Under which name it found its checkpoints last.
+    pub known_id: RefCell<String>,
     /// What of it the next attempt tries again.
     pub retry_denied: Cell<Retry>,
     state: RefCell<State>,
@@ -234,6 +236,7 @@ impl Job {
             suspects: RefCell::default(),
             instances: RefCell::default(),
             has_logs: Cell::default(),
+            known_id: RefCell::default(),
             retry_denied: Cell::new(Retry::Light),
             state: RefCell::new(state),
             listener: RefCell::default(),
@@ -296,7 +299,16 @@ impl Job {
 
     pub async fn id(&self) -> Result<String> {
         let (source, target) = (self.source.identity().await?, self.target.identity().await?);
-        Ok(replication_id(&source, &target, &self.options))
+        let code = match self.options.filter_function() {
+            Some(filter) => self.source.filter_code(filter).await?,
+            None => None,
+        };
+        let id = replication_id(&source, &target, &self.options, code.as_deref());
+        if self.known_id.replace(id.clone()) != id {
+            // Its filter function was edited: what it left out may count now.
+            self.place.take();
+        }
+        Ok(id)
     }
 
     /// Up to where the target has everything, as far as can be told without asking it.

@@ -155,6 +155,7 @@ impl Replication {
     }
 
     async fn unless_paused(&self) -> Result<()> {
+        self.job.options.check()?;
         let mut pauses = Pauses::new(self.job.options.back_off.clone());
         loop {
             let interrupted = self.job.interrupted().boxed_local();
