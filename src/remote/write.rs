@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use futures::{FutureExt, StreamExt, stream};
+use futures::FutureExt;
 use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
 
@@ -34,9 +34,6 @@ const INLINE_TOTAL_BYTES: u64 = 4 * INLINE_BYTES;
 /// does not count.
 const BULK_BYTES: usize = 1_000_000;
 
-/// How many documents with large attachments are sent at once.
-const PUTS_AT_ONCE: usize = 3;
-
 const BULK_HEAD: &str = "{\"new_edits\":false,\"docs\":[";
 
 impl RemoteDatabase {
@@ -55,11 +52,8 @@ impl RemoteDatabase {
         }
         self.write_bulk(&docs, bulk, &mut outcomes).await?;
 
-        let docs = &docs;
-        let put = |index: usize| async move { (index, self.write_alone(&docs[index]).await) };
-        let mut puts = stream::iter(alone).map(put).buffer_unordered(PUTS_AT_ONCE);
-        while let Some((index, outcome)) = puts.next().await {
-            outcomes[index] = outcome?;
+        for index in alone {
+            outcomes[index] = self.write_alone(&docs[index]).await?;
         }
         Ok(outcomes)
     }
