@@ -301,7 +301,10 @@ fn a_change_asks_for_nothing_in_vain() {
     let local = story.asked.take().iter().filter(|name| *name == "_local").count();
     assert_eq!(local, 2);
     story.pass(600_000);
-    assert!(story.asked.take().iter().all(|name| name.starts_with("_changes")));
+    let mut asked = story.asked.take();
+    asked.retain(|name| !name.starts_with("_changes"));
+    // Each direction looks now and then whether the database is still the same.
+    assert!(asked.iter().all(String::is_empty) && asked.len() <= 4, "{asked:?}");
 }
 
 #[test]
