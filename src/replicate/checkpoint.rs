@@ -7,7 +7,8 @@
 //!                {"session_id":"S2", "recorded_seq":"17-…", …}, … ] }        newest first, at most 50
 //! ```
 //!
-//! Members of ours, which CouchDB passes over: `source_instance` and `target_instance` say which life of a
+//! Members of ours, which CouchDB passes over: `passed_seq`, on a source that is on this device, is how far it has
+//! come since, for counting what is still to be sent; nothing resumes there. `source_instance` and `target_instance` say which life of a
 //! database is spoken of, where it tells; a log of another life is not believed. Then what was denied (see
 //! `denied.rs`).
 //!
@@ -46,6 +47,8 @@ pub enum Recorded {
 
 /// Which life of each side a checkpoint speaks of: the source's and the target's, where they say.
 pub type Instances = [Option<String>; 2];
+
+const PASSED: &str = "passed_seq";
 
 const INSTANCES: [&str; 2] = ["source_instance", "target_instance"];
 
@@ -296,6 +299,24 @@ impl Logs {
         Ok(Recorded::Yes)
     }
 
+    /// Writes down on a source on this device how far it has come, without a word to the other side: what is
+    /// still to be sent is counted from there, also after a restart without a network.
+    pub async fn note(&mut self, seq: &Seq) {
+        if !self.source.is_kept || !self.source.peer.is_here() {
+            return;
+        }
+        let new = || LocalDoc { rev: None, body: self.body(&self.recorded, self.history.clone()) };
+        let mut log = self.source.log.clone().unwrap_or_else(new);
+        if passed_seq(&log.body) == *seq {
+            return;
+        }
+        log.body.insert(PASSED.to_owned(), seq.0.clone());
+        // Another tab may be faster, or the device full: then a little more is counted.
+        if let Ok(rev) = self.source.peer.put_local_doc(&self.id, log.clone()).await {
+            self.source.log = Some(LocalDoc { rev: Some(rev), ..log });
+        }
+    }
+
     fn body(&self, seq: &Seq, history: Vec<Value>) -> Map<String, Value> {
         let mut body = Map::new();
         body.insert("session_id".to_owned(), self.session.as_str().into());
@@ -371,6 +392,11 @@ fn history(body: &Map<String, Value>) -> Vec<Value> {
 
 fn session_of(entry: &Value) -> Option<&str> {
     entry.get("session_id").and_then(Value::as_str)
+}
+
+/// How far the source's side says that it has come, whatever the other side was told.
+pub fn passed_seq(log: &Map<String, Value>) -> Seq {
+    log.get(PASSED).cloned().map_or_else(|| last_seq(log), Seq)
 }
 
 /// How far one side says that it has come.

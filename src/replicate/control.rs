@@ -320,7 +320,7 @@ impl Job {
             && let Some(log) = self.source.local_doc(&self.id().await?).await?
         {
             self.denied.borrow_mut().load(&log.body);
-            return Ok(checkpoint::last_seq(&log.body));
+            return Ok(checkpoint::passed_seq(&log.body));
         }
         Ok(self.options.since.clone().filter(|since| since.0 != "now").unwrap_or_else(Seq::zero))
     }

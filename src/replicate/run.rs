@@ -385,6 +385,10 @@ impl Replication {
                 job.has_logs.set(logs.are_there());
                 job.denied.borrow_mut().replay = None;
             }
+            if is_caught_up && !is_due {
+                let place = job.place.borrow().clone();
+                logs.note(&place.unwrap_or_else(Seq::zero)).await;
+            }
             if is_caught_up {
                 is_settled = true;
                 pauses.reset();
