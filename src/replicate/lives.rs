@@ -56,8 +56,10 @@ impl<'a> Lives<'a> {
         let any = |one: LocalBoxFuture<'a, ()>, other| select(one, other).map(|_| ()).boxed_local();
         let mut doubt = any(job.source.doubted(), job.target.doubted());
         if let Some(next_ms) = self.next_ms.get() {
-            // A clock that was set back is no reason to wait for hours.
-            let left_ms = (next_ms - job.platform.now_ms()).min(f64::from(2 * FIRST_LOOK_MS) * 1.25);
+            // A clock that was set back is no reason to wait for hours, nor to begin to wait anew each time.
+            let now_ms = job.platform.now_ms();
+            let left_ms = (next_ms - now_ms).min(f64::from(self.interval_ms.get().min(2 * FIRST_LOOK_MS)) * 1.25);
+            self.next_ms.set(Some(now_ms + left_ms));
             doubt = any(doubt, job.platform.sleep(left_ms as u32));
         }
         any(doubt, job.woken().boxed_local())
