@@ -165,9 +165,16 @@ impl Logs {
         self.start = seq;
     }
 
-    /// Which of them would take a checkpoint of another life and not notice.
-    pub fn beware_of(&mut self, are_blind: [bool; 2]) {
+    /// Which of them would take a checkpoint of another life and not notice. A source elsewhere that does not
+    /// tell its life gets a log that says nothing yet, as every target does: if it is made anew before the first
+    /// checkpoint, that one finds it gone.
+    pub async fn beware_of(&mut self, are_blind: [bool; 2]) -> Result<()> {
         [self.source.is_blind, self.target.is_blind] = are_blind;
+        let is_nameless = self.instances[0].is_none() && !self.source.peer.is_here();
+        if is_nameless && self.source.is_kept && self.source.log.is_none() {
+            self.source_takes_one().await?;
+        }
+        Ok(())
     }
 
     /// Whether the source and the target have one of ours.

@@ -271,7 +271,7 @@ impl Replication {
         let job = &*self.job;
         let Met { is_target_empty, instances, are_blind, end } = self.meet().await?;
         let mut logs = self.logs(instances.clone()).await?;
-        logs.beware_of(are_blind);
+        logs.beware_of(are_blind).await?;
         job.has_logs.set(logs.are_there());
         if job.place.borrow().is_none() {
             logs.load_denied(&mut job.denied.borrow_mut());
