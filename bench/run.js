@@ -86,19 +86,27 @@ async function runContender(name, run) {
       const r = await b.call('run');
       if (args.profile) {
         const { profile } = await b.cdp.send('Profiler.stop');
-        const file = path.join(ROOT, 'results', `${name}-${t.task}-${run}.cpuprofile`);
+        const file = path.join(ROOT, 'results', `${name}-${t.task}-${part}-${run}.cpuprofile`);
         mkdirSync(path.dirname(file), { recursive: true });
         writeFileSync(file, JSON.stringify(profile));
-        console.log(`  profile of ${name} ${t.task}:\n${topOfProfile(profile)}`);
+        console.log(`  profile of ${name} ${t.task} (${part}):\n${topOfProfile(profile)}`);
       }
       const after = await b.metrics();
-      const requests = b.takeRequests();
+      const { requests, bytes } = b.takeRequests();
       await b.call('check');
       return {
         value: r.ms, unit: 'ms', longestTask: r.longest,
         mainThreadBusy: (after.TaskDuration - before.TaskDuration) * 1000,
-        ...(Object.keys(requests).length ? { requests } : {}),
+        ...(Object.keys(requests).length ? { requests, bytes } : {}),
       };
+    },
+    // The same part again, not timed: what the first time left (compiled code, a heap that has grown) is there.
+    async again(part, ...partArgs) {
+      await b.call('prepare', part, ...partArgs);
+      await b.heapAfterGc();
+      const [memory, buffers] = [b.watchMemory(), b.watchBuffers()];
+      await b.call('run');
+      return [memory(), await buffers()].map((value) => ({ value, unit: 'bytes' }));
     },
   };
   try {

@@ -591,7 +591,11 @@ export interface Steering {
   pause(): void;
   /** Goes on after `pause()`, at once after a failure, and with documents that were denied. */
   resume(): void;
-  /** A new login for the servers at its ends; it goes on with it. */
+  /**
+   * A new login for the servers at its ends; it goes on with it once they took it. Rejects with 401 or 403 if one
+   * refused (the login before stays), and with another error if it could not be asked: then the new one is used
+   * when it can.
+   */
   login(value: Login): Promise<void>;
   /** The user looks at this channel, or (`false`) no longer does: where many share few connections it goes first. */
   prioritize(isVisible?: boolean): Promise<void>;
@@ -679,6 +683,8 @@ export interface ServerReplicationJob {
 export interface ServerReplicationOptions {
   /** The login at the server that replicates, in place of one in its URL. */
   auth?: { username: string; password: string };
+  /** Bearer tokens for the same. The ends of the job take none: a server cannot ask this page for the next one. */
+  getToken?: ReplicateOptions['getToken'];
   headers?: { [name: string]: string };
   /** In place of the platform's. */
   fetch?: typeof fetch;

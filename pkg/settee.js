@@ -321,6 +321,9 @@ export class Database extends Emitter {
     const names = [source, target].map((end) => (end instanceof Database ? end._shared.key : isText(end) ? end : ''));
     const task = new Replication(given, names.join(' '), isUrl(names[1]) ? 'up' : 'down', async (tell) => {
       await init();
+      for (const [name, value] of Object.entries({ getToken, fetch, back_off_function })) {
+        if (typeof (value ?? init) !== 'function') throw badOption(`Option \`${name}\` must be a function`);
+      }
       const peers = await Promise.all([source, target].map(async (end) => {
         if (typeof end === 'string') {
           if (isUrl(end)) {
@@ -352,9 +355,12 @@ export class Database extends Emitter {
     return new Sync(given, one(db, other, given?.push), one(other, db, given?.pull));
   }
 
-  static async replicateOnServer(server, job, { fetch, ...given } = {}) {
+  static async replicateOnServer(server, job, { fetch, getToken, ...given } = {}) {
     await init();
-    const raw = await glue.ServerReplication.start(asText(server, 'Server'), options(job) ?? {}, options(given), fetch);
+    if (job?.source?.getToken ?? job?.target?.getToken) {
+      throw badOption('Option `getToken`: a server cannot ask this page for tokens; give it `auth`, or `headers` with one that lasts');
+    }
+    const raw = await glue.ServerReplication.start(asText(server, 'Server'), options(job) ?? {}, options(given), fetch, getToken);
     return {
       id: raw.id,
       status: async () => JSON.parse(await raw.next()),

@@ -4,6 +4,10 @@
 //! `database::Database` (over memory or IndexedDB) and by `remote::RemoteDatabase`
 //! (over HTTP), so one replicator serves every pairing.
 
+use futures::{
+    FutureExt,
+    future::{LocalBoxFuture, pending},
+};
 use serde_json::{Map, Value};
 
 use crate::{
@@ -36,6 +40,11 @@ pub struct ChangesQuery {
     pub filter: Option<String>,
     /// Parameters for `filter`, sent as they are.
     pub query_params: Map<String, Value>,
+    /// Documents are to come along with their changes, where that spares the peer's user a request. A
+    /// peer may leave it.
+    pub include_docs: bool,
+    /// Winners alone are asked for; other leaves may come all the same.
+    pub is_main_only: bool,
 }
 
 /// One document's entry in a changes feed.
@@ -45,7 +54,7 @@ pub struct Change {
     pub seq: Seq,
     /// The document.
     pub id: String,
-    /// Every leaf, the winner first (`style=all_docs`).
+    /// Every leaf, the winner first in CouchDB's feeds (`style=all_docs`); of `is_main_only` it always is.
     pub leaves: Vec<Rev>,
     /// Whether the winner is a tombstone.
     pub deleted: bool,
@@ -60,6 +69,17 @@ pub struct ChangesPage {
     pub last_seq: Seq,
     /// How many changes come after this page, if the peer knows.
     pub pending: Option<u64>,
+    /// Winners that came along, in any order.
+    pub docs: Vec<Along>,
+}
+
+/// A document that came along with its change.
+#[derive(Clone, Debug)]
+pub struct Along {
+    /// The revision with its history; `None` where that is not told here.
+    pub doc: Option<ReplicatedDoc>,
+    /// What it weighed on the way, in bytes.
+    pub bytes: usize,
 }
 
 /// What a target lacks of one document.
@@ -163,6 +183,20 @@ pub trait Peer {
 
     /// Nobody waits for its changes for now: lets go of what was held open for that.
     fn rest(&self) {}
+
+    /// Resolves when somebody else who uses it has reason to think that it was deleted and made anew.
+    fn doubted(&self) -> LocalBoxFuture<'_, ()> {
+        pending().boxed_local()
+    }
+
+    /// It was deleted and made anew: whoever else uses it may want to look.
+    fn doubt(&self) {}
+
+    /// The code of a filter function (`ddoc/name`), if it is one of this peer's: under another code the same
+    /// name is another question.
+    fn filter_code<'a>(&'a self, _filter: &'a str) -> Pending<'a, Option<String>> {
+        async { Ok(None) }.boxed_local()
+    }
 
     /// What the peer lacks; documents it lacks nothing of are left out.
     fn revs_diff(&self, leaves: Vec<(String, Vec<Rev>)>) -> Pending<'_, Vec<MissingRevs>>;

@@ -2,8 +2,8 @@
 //!
 //! [`RemoteDatabase`] speaks the replication protocol as [`Peer`] asks for it and knows everything
 //! about CouchDB's paths, answers and errors; [`Transport`] sends and knows nothing of them. Servers
-//! differ in what they offer (`_bulk_get`, `multipart/related`); what one refuses is done another way
-//! and remembered for as long as the object lives.
+//! differ in what they offer (`_bulk_get`, `multipart/related`); what one refuses and takes another way
+//! is done that way for a while.
 
 use std::{
     cell::{Cell, RefCell},
@@ -12,12 +12,12 @@ use std::{
     rc::Rc,
 };
 
-use futures::FutureExt;
+use futures::{FutureExt, future::LocalBoxFuture};
 use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 use serde_json::Value;
 
 use crate::{
-    error::{Kind, Pending, Result},
+    error::{Error, Kind, Pending, Result},
     model::{Content, Rev, Seq},
     peer::{
         ChangesPage, ChangesQuery, Fetched, LocalDoc, MissingRevs, Peer, PeerInfo, ReplicatedAttachment,
@@ -32,6 +32,7 @@ mod docs;
 mod download;
 mod feed;
 mod http;
+mod known;
 mod multipart;
 mod origin;
 mod read;
@@ -49,7 +50,8 @@ use download::Part;
 pub use feed::Feed;
 use feed::Listening;
 use http::Http;
-pub use origin::{Channel, Look, Moves, Origin, Origins};
+pub use known::Known;
+pub use origin::{Channel, Look, Move, Moves, Origin, Origins};
 pub use replicator::ServerReplication;
 pub use slots::{CONNECTIONS, Claim, Permit, Slots};
 pub use transport::{Answer, Body, Request, Response, Transport};
@@ -61,6 +63,10 @@ pub const HEARTBEAT_MS: u32 = 10_000;
 
 /// How long a server may say nothing: CouchDB's replicator allows 30 s; a phone's network may sleep longer.
 pub const CONNECTION_TIMEOUT_MS: u32 = 60_000;
+
+/// How long what a server did not take is done another way. It may have been a fault of the moment, or of
+/// somebody in between.
+const LACKS_MS: f64 = 1_800_000.0;
 
 /// What to send along with every request.
 #[derive(Clone, Default, Deserialize)]
@@ -113,10 +119,10 @@ pub struct RemoteDatabase {
     listening: Listening,
     /// Downloads that broke off, the last one first.
     parts: RefCell<Vec<Part>>,
-    /// The server has no `_bulk_get`: revisions are fetched document by document.
-    lacks_bulk_get: Cell<bool>,
-    /// The server takes no `multipart/related`: large attachments go as base64 after all.
-    lacks_multipart: Cell<bool>,
+    /// Until then the server has no `_bulk_get`: revisions are fetched document by document.
+    no_bulk_get_until_ms: Cell<f64>,
+    /// Until then it takes no `multipart/related`: large attachments go as base64 after all.
+    no_multipart_until_ms: Cell<f64>,
 }
 
 impl RemoteDatabase {
@@ -136,6 +142,10 @@ impl RemoteDatabase {
         let heartbeat_ms = options.heartbeat.as_ref().and_then(Value::as_u64);
         let heartbeat_ms = heartbeat_ms.and_then(|ms| u32::try_from(ms).ok()).unwrap_or(HEARTBEAT_MS);
         let timeout_ms = options.connection_timeout.unwrap_or(CONNECTION_TIMEOUT_MS);
+        if timeout_ms == 0 || options.connections == Some(0) {
+            let reason = "`connection_timeout` and `connections` are at least 1";
+            return Err(Error::new(Kind::QueryParse, reason));
+        }
         let (root, name) = url.rsplit_once('/').unwrap_or((&url, ""));
         // Who asks decides what may be asked, so another user is another origin. Not shown, not stored.
         let user = match &credentials {
@@ -177,8 +187,8 @@ impl RemoteDatabase {
             channel,
             listening,
             parts: RefCell::default(),
-            lacks_bulk_get: Cell::new(false),
-            lacks_multipart: Cell::new(false),
+            no_bulk_get_until_ms: Cell::default(),
+            no_multipart_until_ms: Cell::default(),
         })
     }
 
@@ -186,6 +196,37 @@ impl RemoteDatabase {
     /// needed. For after a 401 ([`Error::needs_login`](crate::error::Error::needs_login)).
     pub fn log_in(&self, credentials: Credentials) {
         self.http.auth.log_in(credentials);
+    }
+
+    /// The same once the server has taken the login, and not if it refused: then all stays as it was.
+    ///
+    /// Errors: 401 or 403, the server's refusal; any other says that it could not be asked, and the login is
+    /// used from now on.
+    pub fn try_log_in(&self, credentials: Credentials) -> Pending<'_, ()> {
+        async move {
+            let other = self.http.with_login(credentials.clone());
+            let judged = other.json("GET", "", None).await;
+            if !judged.as_ref().is_err_and(|error| matches!(error.status(), 401 | 403)) {
+                self.log_in(credentials);
+                self.http.auth.take_over(other.auth);
+            }
+            match judged {
+                // Whoever may ask has been let in.
+                Err(error) if error.kind() != Kind::NotFound => Err(error),
+                _ => Ok(()),
+            }
+        }
+        .boxed_local()
+    }
+
+    /// Whether what was not taken before may be tried again.
+    fn may_try(&self, until_ms: &Cell<f64>) -> bool {
+        self.http.platform.now_ms() >= until_ms.get()
+    }
+
+    /// It was not taken, and another way was.
+    fn do_without(&self, until_ms: &Cell<f64>) {
+        until_ms.set(self.http.platform.now_ms() + LACKS_MS);
     }
 
     /// The user looks at this database, or no longer does: it goes first where many share few connections.
@@ -219,6 +260,10 @@ impl Peer for RemoteDatabase {
 
     fn info(&self) -> Pending<'_, PeerInfo> {
         self.read_info().boxed_local()
+    }
+
+    fn filter_code<'a>(&'a self, filter: &'a str) -> Pending<'a, Option<String>> {
+        self.read_filter_code(filter).boxed_local()
     }
 
     fn create(&self) -> Pending<'_, bool> {
@@ -263,6 +308,14 @@ impl Peer for RemoteDatabase {
     fn rest(&self) {
         self.listening.hang_up();
         self.channel.rest();
+    }
+
+    fn doubted(&self) -> LocalBoxFuture<'_, ()> {
+        self.channel.doubted().boxed_local()
+    }
+
+    fn doubt(&self) {
+        self.channel.doubt();
     }
 
     fn revs_diff(&self, leaves: Vec<(String, Vec<Rev>)>) -> Pending<'_, Vec<MissingRevs>> {

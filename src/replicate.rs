@@ -20,9 +20,11 @@ mod control;
 mod denied;
 mod feed;
 mod id;
+mod lives;
 mod options;
 mod report;
 mod run;
+mod suspects;
 mod transfer;
 
 pub use control::{Handle, Phase, State};

@@ -16,7 +16,7 @@ use serde_json::Value;
 use settee::{
     error::{Error, Kind, Pending},
     platform::Platform,
-    remote::{CONNECTIONS, Channel, Claim, Look, Moves, Origin, Slots},
+    remote::{CONNECTIONS, Channel, Claim, Look, Move, Moves, Origin, Slots},
 };
 
 /// Time passes when nothing else is left to do.
@@ -65,7 +65,7 @@ struct Server {
     asked: Cell<u32>,
     asked_moves: Cell<u32>,
     is_told: Cell<bool>,
-    moves: RefCell<Vec<String>>,
+    moves: RefCell<Vec<Move>>,
     listening: RefCell<Vec<oneshot::Sender<()>>>,
     under_way: Cell<usize>,
     most_under_way: Cell<usize>,
@@ -90,7 +90,11 @@ impl Server {
 
     fn change(&self, database: usize) {
         self.seqs.borrow_mut()[database] += 1;
-        self.moves.borrow_mut().push(format!("db{database}"));
+        self.tell(Move { name: format!("db{database}"), is_other: false });
+    }
+
+    fn tell(&self, one: Move) {
+        self.moves.borrow_mut().push(one);
         self.listening.take().into_iter().chain(self.waiting.take()).for_each(|bell| {
             let _ = bell.send(());
         });
@@ -119,7 +123,7 @@ impl Moves for Server {
         .boxed_local()
     }
 
-    fn after<'a>(&'a self, since: &'a Value) -> Pending<'a, (Vec<String>, Value)> {
+    fn after<'a>(&'a self, since: &'a Value) -> Pending<'a, (Vec<Move>, Value)> {
         async move {
             self.asked_moves.set(self.asked_moves.get() + 1);
             loop {
@@ -304,4 +308,38 @@ fn who_is_woken_looks_at_once_and_the_last_to_leave_ends_the_feed() {
     scene.pool = LocalPool::new();
     let told = Rc::strong_count(&scene.server);
     assert!(told <= 2, "{told} still hold on to the server: the scene and its origin");
+}
+
+#[test]
+fn who_uses_a_database_that_was_made_anew_is_told() {
+    let mut scene = scene(50, true);
+    scene.run(10_000.0);
+    let told: Rc<RefCell<Vec<&str>>> = Rc::default();
+    let (push, other) = (scene.origin.channel("db7"), scene.origin.channel("db8"));
+    for (name, channel) in [("pull", &scene.channels[7]), ("push", &push), ("other", &other)] {
+        let (told, channel) = (told.clone(), channel.clone());
+        let listening = async move {
+            loop {
+                channel.doubted().await;
+                told.borrow_mut().push(name);
+            }
+        };
+        scene.pool.spawner().spawn_local(listening).unwrap();
+    }
+    // By the server.
+    scene.server.change(7);
+    scene.run(1_000.0);
+    assert!(told.borrow().is_empty());
+    scene.server.tell(Move { name: "db7".into(), is_other: true });
+    scene.run(1_000.0);
+    assert_eq!(told.take(), ["pull", "push"]);
+    // By one of them, which knows it already.
+    push.doubt();
+    scene.run(1_000.0);
+    assert_eq!(told.take(), ["pull"]);
+    // Whoever listens later has not missed it.
+    let late = scene.origin.channel("db7");
+    push.doubt();
+    scene.run(1_000.0);
+    assert!(late.doubted().now_or_never().is_some() && late.doubted().now_or_never().is_none());
 }

@@ -2,18 +2,21 @@
 //! with the server's version and the day it was recorded (`record.mjs` there makes them).
 #![cfg(not(target_arch = "wasm32"))]
 
+#[path = "support/fake_server.rs"]
+mod fake_server;
 mod support;
 
 use std::{cell::RefCell, collections::VecDeque, fs, path::Path, rc::Rc};
 
 use base64ct::{Base64, Encoding as _};
+use fake_server::*;
 use futures::{FutureExt, executor::block_on};
 use serde_json::{Value, json};
 use settee::{
     error::{Error, Kind, Pending, Result},
     model::{Content, Digest, Rev, Seq},
     peer::{ChangesPage, ChangesQuery, Fetched, LocalDoc, MissingRevs, Peer, ReplicatedDoc},
-    remote::{RemoteDatabase, RemoteOptions, Request, Response, Transport},
+    remote::{RemoteDatabase, RemoteOptions, Request, Response, ServerReplication, Transport},
 };
 use support::*;
 
@@ -37,6 +40,10 @@ struct Server {
 impl Server {
     fn response(&self, name: &str) -> Response {
         let exchange = &self.exchanges[name];
+        if let Some(from) = exchange["film"].as_u64() {
+            let body = film().split_off(from as usize);
+            return Response { body: body.into(), ..self.head(name) };
+        }
         let body = match &exchange["base64"] {
             Value::String(text) => Base64::decode_vec(text).unwrap(),
             _ => exchange["body"]
@@ -45,32 +52,57 @@ impl Server {
                 .as_bytes()
                 .to_vec(),
         };
+        Response { body: Content::from(body), ..self.head(name) }
+    }
+
+    fn head(&self, name: &str) -> Response {
+        let exchange = &self.exchanges[name];
         let headers = exchange["headers"].as_object().unwrap();
+        let pair = |(name, value): (&String, &Value)| (name.clone(), value.as_str().unwrap().to_owned());
         Response {
             status: exchange["status"].as_u64().unwrap() as u16,
-            headers: headers
-                .iter()
-                .map(|(name, value)| (name.clone(), value.as_str().unwrap().into()))
-                .collect(),
-            body: Content::from(body),
+            headers: headers.iter().map(pair).collect(),
+            body: Content::from(Vec::new()),
         }
+    }
+
+    /// The answer on a line of a [`FakeServer`], in pieces of so many bytes.
+    fn reply(&self, name: &str, piece_bytes: usize) -> Reply {
+        let Response { status, headers, body: Content::Bytes(body) } = self.response(name) else { panic!() };
+        let steps = body.chunks(piece_bytes).map(|piece| Step::Send(piece.to_vec())).collect();
+        Reply { headers, ..Reply::steps(status, steps) }
     }
 
     /// A database that hears these answers.
     fn answers(&self, names: &[&str]) -> RemoteDatabase {
-        let answers = names.iter().map(|name| self.response(name)).collect();
         let options: RemoteOptions = serde_json::from_value(json!({})).unwrap();
-        let transport = Rc::new(Recorded(RefCell::new(answers)));
-        RemoteDatabase::new(transport, SeededPlatform::new(5), "http://h:5984/db", options).unwrap()
+        let platform = SeededPlatform::new(5);
+        RemoteDatabase::new(self.transport(names), platform, "http://h:5984/db", options).unwrap()
+    }
+
+    fn transport(&self, names: &[&str]) -> Rc<Recorded> {
+        Rc::new(Recorded(RefCell::new(names.iter().map(|name| self.response(name)).collect())))
     }
 
     fn changes(&self, name: &str, wait_ms: Option<u32>) -> Result<ChangesPage> {
         block_on(self.answers(&[name]).changes(&ChangesQuery::default(), &Seq::zero(), 500, wait_ms))
     }
 
+    /// The documents of a continuous feed's rows.
+    fn said_lines(&self, name: &str) -> Vec<String> {
+        let body = self.exchanges[name]["body"].as_str().unwrap();
+        let rows = body.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        rows.filter_map(|row| row["id"].as_str().map(str::to_owned)).collect()
+    }
+
     fn said(&self, name: &str) -> Value {
         serde_json::from_str(self.exchanges[name]["body"].as_str().unwrap()).unwrap()
     }
+}
+
+/// What `record.mjs` stores as an attachment that is too long to be kept in what was recorded.
+fn film() -> Vec<u8> {
+    (0..1_100_000_usize).map(|at| ((at * 7) % 251) as u8).collect()
 }
 
 /// Every version that is recorded.
@@ -328,5 +360,146 @@ fn errors_of_a_database() {
         // A missing local document is no error, a missing database is one.
         let error = block_on(server.answers(&["database-missing"]).local_doc("session")).unwrap_err();
         assert_eq!(error.kind(), Kind::NotFound);
+    }
+}
+
+/// A line that stays open carries rows, and an empty one now and then, in whatever pieces.
+#[test]
+fn lines_that_stay_open() {
+    for server in servers() {
+        for (name, piece_bytes) in
+            [("continuous-heartbeats", 1_000), ("continuous-heartbeats", 7), ("continuous", 50)]
+        {
+            let clock = Clock::new();
+            let recorded = server.reply(name, piece_bytes);
+            let transport = FakeServer::new(&clock, move |_, count| match count {
+                0 => recorded.clone(),
+                _ => Reply::steps(200, vec![Step::Hang]),
+            });
+            let platform = Rc::new(FakePlatform(clock.clone()));
+            let options: RemoteOptions = serde_json::from_value(json!({"feed": "continuous"})).unwrap();
+            let db = RemoteDatabase::new(transport, platform, "http://h:5984/db", options).unwrap();
+            let mut ids = Vec::new();
+            let mut since = Seq::zero();
+            let expected = server.said_lines(name);
+            while ids.len() < expected.len() {
+                let page = clock.run(db.changes(&ChangesQuery::default(), &since, 500, Some(5_000))).unwrap();
+                since = page.last_seq;
+                ids.extend(page.results.into_iter().map(|change| change.id));
+            }
+            assert_eq!(ids, expected, "{name} of {}", server.version);
+        }
+    }
+}
+
+#[test]
+fn the_code_of_a_filter() {
+    for server in servers() {
+        let code = |name: &str| block_on(server.answers(&["filter-code"]).filter_code(name)).unwrap();
+        assert!(code("guard/even").unwrap().starts_with("function"), "{}", server.version);
+        assert_eq!(code("guard/none"), None);
+        assert_eq!(block_on(server.answers(&["doc-missing"]).filter_code("none/none")).unwrap(), None);
+    }
+}
+
+/// What is over a megabyte is gone on with where it broke off, by a range that the server gives; one that it
+/// does not give is asked for from the beginning.
+#[test]
+fn ranges() {
+    for server in servers() {
+        for (second, asked) in [("film-range", 2), ("film-range-beyond", 3)] {
+            let clock = Clock::new();
+            let mut broken = server.reply("film", 600_000);
+            broken.steps[1] = Step::Break;
+            let (rest, whole) = (server.reply(second, 100_000), server.reply("film", 100_000));
+            let replies = [broken, rest, whole];
+            let transport = FakeServer::new(&clock, move |_, count| replies[count].clone());
+            let platform = Rc::new(FakePlatform(clock.clone()));
+            let db = RemoteDatabase::new(transport.clone(), platform, "http://h:5984/db", Default::default())
+                .unwrap();
+            let mut doc = docs(&server).into_iter().find(|found| found.id == "files").unwrap().doc.unwrap();
+            let digest = block_on(Content::from(film()).digest()).unwrap();
+            doc.attachments.truncate(1);
+            let film_stub = &mut doc.attachments[0];
+            (film_stub.name, film_stub.is_encoded) = ("film.bin".into(), false);
+            (film_stub.length, film_stub.digest) = (film().len() as u64, digest.to_string());
+            let content = clock.run(db.attachment(&doc, &doc.attachments[0])).unwrap();
+            assert_eq!(block_on(content.digest()).unwrap(), digest, "{second} of {}", server.version);
+            assert_eq!(transport.header(1, "range").as_deref(), Some("bytes=600000-"));
+            assert_eq!(transport.asked().len(), asked);
+        }
+    }
+}
+
+#[test]
+fn sessions() {
+    for server in servers() {
+        let login = json!({"auth": {"type": "session", "username": "admin", "password": "secret"}});
+        let open = |names: &[&str]| {
+            let clock = Clock::new();
+            let replies: Vec<_> = names.iter().map(|name| server.reply(name, 1_000)).collect();
+            let transport = FakeServer::new(&clock, move |_, count| replies[count].clone());
+            let options = serde_json::from_value(login.clone()).unwrap();
+            let platform = Rc::new(FakePlatform(clock.clone()));
+            let db = RemoteDatabase::new(transport.clone(), platform, "http://h:5984/db", options).unwrap();
+            (clock, transport, db)
+        };
+        let (clock, transport, db) = open(&["session-login", "with-session"]);
+        assert!(clock.run(db.info()).unwrap().doc_count > 0, "{}", server.version);
+        assert_eq!(transport.asked(), ["POST /_session", "GET /db"]);
+        assert_eq!(transport.header(1, "cookie").as_deref(), Some("AuthSession=recorded"));
+        // The server has forgotten it: it is renewed, and the request repeated.
+        let names = ["session-login", "with-session-expired", "session-login", "with-session"];
+        let (clock, transport, db) = open(&names);
+        assert!(clock.run(db.info()).is_ok());
+        assert_eq!(transport.asked(), ["POST /_session", "GET /db", "POST /_session", "GET /db"]);
+        let (clock, transport, db) = open(&["session-login-bad"]);
+        let error = clock.run(db.info()).unwrap_err();
+        assert_eq!((error.kind(), error.reason()), (Kind::Unauthorized, "Name or password is incorrect."));
+        assert_eq!(transport.asked(), ["POST /_session"]);
+    }
+}
+
+/// How a replication that the server does stands, as its scheduler and its document tell it.
+#[test]
+fn replications_of_the_servers_own() {
+    for server in servers() {
+        let job = json!({"_id": "job", "source": "http://127.0.0.1:5984/db", "target": "http://127.0.0.1:5984/empty"});
+        let start = |names: &[&str]| {
+            let Value::Object(job) = job.clone() else { unreachable!() };
+            let (transport, platform) = (server.transport(names), SeededPlatform::new(1));
+            block_on(ServerReplication::start(transport, platform, "http://h:5984", job, Default::default()))
+        };
+        let state = |name: &str| -> Value {
+            let job = start(&["replicator-put", name]).unwrap();
+            let status: Value = serde_json::from_str(&block_on(job.status()).unwrap()).unwrap();
+            assert!(!status.to_string().contains("secret"));
+            status
+        };
+        assert_eq!(state("scheduler-running")["state"], "running", "{}", server.version);
+        assert!(state("scheduler-running")["info"]["docs_written"].as_u64() > Some(0));
+        assert_eq!(state("scheduler-completed")["state"], "completed");
+        let crashing = state("scheduler-crashing");
+        assert_eq!((&crashing["state"], &crashing["error_count"]), (&json!("crashing"), &json!(1)));
+        assert!(crashing["info"]["error"].as_str().unwrap().starts_with("db_not_found"));
+        // Who may not ask the scheduler reads the document.
+        let told = |name: &str| {
+            let job = start(&["replicator-put", "scheduler-missing", name]).unwrap();
+            block_on(job.status()).map(|status| serde_json::from_str::<Value>(&status).unwrap())
+        };
+        let completed = told("replicator-completed").unwrap();
+        assert_eq!(completed["state"], "completed");
+        assert!(completed["info"]["docs_written"].as_u64() > Some(0));
+        assert_eq!(told("replicator-running").unwrap()["state"], "initializing");
+        assert_eq!(told("replicator-missing").unwrap_err().kind(), Kind::NotFound);
+        // One that is there stands for something else.
+        assert_eq!(
+            start(&["replicator-put-again", "replicator-crashing"]).err().unwrap().kind(),
+            Kind::Conflict
+        );
+        let job = start(&["replicator-put", "replicator-running", "replicator-delete", "replicator-missing"])
+            .unwrap();
+        block_on(job.cancel()).unwrap();
+        block_on(job.cancel()).unwrap();
     }
 }

@@ -177,6 +177,30 @@ fn filters_and_since_choose_what_goes_over() {
     assert_eq!(target(json!({"selector": {"even": true}})), ["d0", "d2", "d4"]);
     assert_eq!(target(json!({"since": 4})), ["d4", "d5"]);
     assert!(target(json!({"since": "now"})).is_empty());
+    assert_eq!(target(json!({"doc_ids": ["d1"], "filter": "_doc_ids"})), ["d1"]);
+    assert_eq!(target(json!({"selector": {"even": true}, "filter": "_selector"})), ["d0", "d2", "d4"]);
+}
+
+#[test]
+fn what_makes_no_sense_is_refused_before_anything_happens() {
+    let (a, b) = (memory(), memory());
+    put(&a, json!({"_id": "a"})).unwrap();
+    for with in [
+        json!({"doc_ids": ["a"], "selector": {"n": 1}}),
+        json!({"doc_ids": ["a"], "filter": "d/f"}),
+        json!({"selector": {"n": 1}, "filter": "_doc_ids"}),
+        json!({"batch_size": 0}),
+        json!({"batches_limit": 0}),
+        json!({"timeout": 0}),
+        json!({"heartbeat": 0, "live": true, "retry": true}),
+        json!({"filter": "d/f"}),
+        json!({"selector": {"$bad": 1}}),
+    ] {
+        let (_handle, future, _) = start(&a, &b, with.clone());
+        let error = LocalPool::new().run_until(future).unwrap_err();
+        assert_eq!(error.status(), 400, "{with}");
+    }
+    assert!(leaves(&b).is_empty());
 }
 
 /// Cancelled anywhere and started again, it ends where an undisturbed one does.

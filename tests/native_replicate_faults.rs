@@ -271,7 +271,7 @@ fn checkpoints_are_couchdbs() {
     run(&source, &target, json!({})).0.unwrap();
     put(&a, json!({"_id": "more"})).unwrap();
     run(&source, &target, json!({})).0.unwrap();
-    let id = settee::replicate::replication_id("a", "b", &Options::default());
+    let id = settee::replicate::replication_id("a", "b", &Options::default(), None);
     let read = |db: &Database| futures::executor::block_on(db.local_doc(&id)).unwrap().unwrap().body;
     let log = read(&a);
     assert_eq!(log, read(&b));
@@ -303,7 +303,7 @@ fn histories_are_capped() {
         put(&a, json!({"_id": format!("more{n}")})).unwrap();
         run(&source, &target, json!({})).0.unwrap();
     }
-    let id = settee::replicate::replication_id("a", "b", &Options::default());
+    let id = settee::replicate::replication_id("a", "b", &Options::default(), None);
     let log = futures::executor::block_on(a.local_doc(&id)).unwrap().unwrap().body;
     assert_eq!(log["history"].as_array().unwrap().len(), 50);
 }
@@ -311,7 +311,7 @@ fn histories_are_capped() {
 #[test]
 fn checkpoints_are_kept_where_they_are_asked_for() {
     let id = |with: &Value| {
-        settee::replicate::replication_id("a", "b", &serde_json::from_value(with.clone()).unwrap())
+        settee::replicate::replication_id("a", "b", &serde_json::from_value(with.clone()).unwrap(), None)
     };
     for (checkpoint, kept) in
         [(json!(false), [false, false]), (json!("source"), [true, false]), (json!("target"), [false, true])]
@@ -461,4 +461,89 @@ fn cancelling_at_any_moment_leaves_nothing_half_recorded() {
         run(&source, &target, json!({"batch_size": 3})).0.unwrap();
         assert_eq!(leaves(&a), leaves(&b), "after {polls} polls");
     }
+}
+
+/// CouchDB answers 500 where a validation function throws something odd, and so does one whose disk is broken in
+/// one place: waiting never ends that.
+#[test]
+fn a_document_at_which_a_server_always_fails_is_denied_in_the_end() {
+    for how in ["outcome", "whole", "read", "attachment"] {
+        let (a, b) = (filled(6), memory());
+        futures::executor::block_on(a.put_attachment("d02", "x", None, vec![1].into(), "a/b")).unwrap_err();
+        let rev = get(&a, "d02").unwrap()["_rev"].as_str().unwrap().to_owned();
+        futures::executor::block_on(a.put_attachment("d02", "x", Some(&rev), vec![1].into(), "a/b")).unwrap();
+        let (source, target) = (Shaky::new(&a, "a"), Shaky::new(&b, "b"));
+        match how {
+            "outcome" => *target.refusal.borrow_mut() = Box::new(|doc| (doc.id == "d02").then(broken)),
+            "whole" => target.poison.set(Some("d02")),
+            "read" => source.unreadable.set(Some("d02")),
+            _ => source.failing(|call, _| (call == "attachment").then(broken)),
+        }
+        let (ended, told) = run(&source, &target, json!({"retry": true, "batch_size": 4}));
+        let summary = ended.unwrap();
+        assert_eq!((summary.docs_written, summary.doc_write_failures), (5, 1), "{how} {told:?}");
+        assert_eq!(told.iter().filter(|event| *event == "denied d02 unknown_error").count(), 1, "{how}");
+        let failures = told.iter().filter(|event| *event == "paused unknown_error").count();
+        assert_eq!(failures, if how == "whole" { 7 } else { 5 }, "{how}");
+        // Once it is mended it goes over with the next start.
+        *target.refusal.borrow_mut() = Box::new(|_| None);
+        target.poison.set(None);
+        source.unreadable.set(None);
+        source.well();
+        assert_eq!(run(&source, &target, json!({})).0.unwrap().docs_written, 1);
+        assert_eq!(leaves(&a), leaves(&b));
+    }
+}
+
+#[test]
+fn a_server_that_fails_at_everything_is_no_documents_fault() {
+    for status in [500, 503] {
+        let (a, b) = (filled(6), memory());
+        let (source, target) = (Shaky::new(&a, "a"), Shaky::new(&b, "b"));
+        let failure = move || Error::remote(status, "unknown_error", "enospc");
+        let times = std::rc::Rc::new(Cell::new(0));
+        let so_often = times.clone();
+        *target.refusal.borrow_mut() =
+            Box::new(move |doc| (doc.id == "d02" && so_often.replace(so_often.get() + 1) < 20).then(failure));
+        if status == 500 {
+            let so_often = times.clone();
+            target.failing(move |call, count| {
+                (call == "put_local_doc" && count > 0 && so_often.get() < 20).then(failure)
+            });
+        }
+        let (ended, told) = run(&source, &target, json!({"retry": true}));
+        assert_eq!((ended.unwrap().docs_written, times.get()), (6, 21), "{status} {told:?}");
+        assert!(!told.iter().any(|event| event.starts_with("denied")), "{status}");
+        assert_eq!(leaves(&a), leaves(&b));
+    }
+}
+
+#[test]
+fn what_a_server_failed_at_is_tried_again_after_it_was_away() {
+    let (a, b) = (filled(3), memory());
+    let (source, target) = (Shaky::new(&a, "a"), Shaky::new(&b, "b"));
+    *target.refusal.borrow_mut() = Box::new(|doc| (doc.id == "d01").then(broken));
+    let mut running = Running::start(&source, &target, json!({"retry": true, "live": true}));
+    running.turns(600);
+    assert_eq!(running.handle.state().phase, Phase::Live);
+    *target.refusal.borrow_mut() = Box::new(|_| None);
+    source.failing(|call, _| (call == "wait" || call == "changes").then(network));
+    running.handle.wake();
+    running.turns(100);
+    source.well();
+    running.turns(600);
+    assert_eq!(leaves(&a), leaves(&b));
+}
+
+/// What a validation function says may be as long as a document; a checkpoint has a limit.
+#[test]
+fn a_checkpoint_stays_small_whatever_is_said_of_what_was_denied() {
+    let a = filled(60);
+    let (source, target) = (Shaky::new(&a, "a"), Shaky::new(&memory(), "b"));
+    *target.refusal.borrow_mut() = Box::new(|_| Some(Error::remote(403, "forbidden", "ä".repeat(100_000))));
+    run(&source, &target, json!({})).0.unwrap();
+    let id = settee::replicate::replication_id("a", "b", &Options::default(), None);
+    let log = futures::executor::block_on(a.local_doc(&id)).unwrap().unwrap().body;
+    assert_eq!(log["denied"].as_array().unwrap().len(), 60);
+    assert!(Value::from(log).to_string().len() < 60_000);
 }

@@ -252,7 +252,7 @@ fn changes_are_asked_as_the_question_needs() {
 ],
 "last_seq":"3-g1C","pending":4}
 "#;
-    let script = Script::new(&[(200, page); 5]);
+    let script = Script::new(&[(200, page); 6]);
     let db = remote(&script);
     let ask = |query: ChangesQuery, since: Value, wait_ms| {
         block_on(db.changes(&query, &Seq(since), 50, wait_ms)).unwrap()
@@ -266,6 +266,7 @@ fn changes_are_asked_as_the_question_needs() {
     let query_params = json!({"a": "x y", "n": [1]}).as_object().cloned().unwrap();
     ask(ChangesQuery { filter: Some("d/f".into()), query_params, ..ChangesQuery::default() }, json!(7), None);
     ask(ChangesQuery::default(), json!(7), Some(1000));
+    ask(ChangesQuery { is_main_only: true, ..ChangesQuery::default() }, json!(7), None);
     assert_eq!(
         script.asked(),
         [
@@ -274,10 +275,31 @@ fn changes_are_asked_as_the_question_needs() {
             "POST /db/_changes?style=all_docs&limit=50&since=7&filter=_selector",
             "GET /db/_changes?style=all_docs&limit=50&since=7&filter=d%2Ff&a=x%20y&n=%5B1%5D",
             "GET /db/_changes?style=all_docs&limit=50&since=7&feed=longpoll&heartbeat=10000",
+            "GET /db/_changes?style=main_only&limit=50&since=7",
         ]
     );
     assert_eq!(script.json(1), json!({"doc_ids": ["a&b"]}));
     assert_eq!(script.json(2), json!({"selector": {"x": 1}}));
+}
+
+#[test]
+fn the_code_of_a_filter_function_is_read_where_there_is_one() {
+    let missing = r#"{"error":"not_found","reason":"missing"}"#;
+    let script = Script::new(&[
+        (200, r#"{"_id":"_design/a","filters":{"mine":"function () {}"}}"#),
+        (200, r#"{"_id":"_design/a","views":{}}"#),
+        (404, missing),
+        (404, r#"{"error":"not_found","reason":"Database does not exist."}"#),
+    ]);
+    let db = remote(&script);
+    let code = |filter: &str| block_on(db.filter_code(filter));
+    assert_eq!(code("a b/mine").unwrap().as_deref(), Some("function () {}"));
+    assert_eq!((code("a/none").unwrap(), code("none/mine").unwrap()), (None, None));
+    assert_eq!(code("a/mine").unwrap_err().kind(), Kind::NotFound);
+    // CouchDB's own have none that could change.
+    assert_eq!(code("_view").unwrap(), None);
+    let asked = ["GET /db/_design/a%20b", "GET /db/_design/a", "GET /db/_design/none", "GET /db/_design/a"];
+    assert_eq!(script.asked(), asked);
 }
 
 #[test]

@@ -4,136 +4,24 @@
 
 #[path = "support/shaky.rs"]
 mod shaky;
+#[path = "support/story.rs"]
+mod story;
 mod support;
 
-use std::{
-    cell::{Cell, RefCell},
-    rc::Rc,
-    task::{Poll, Waker},
-};
+use std::{cell::Cell, rc::Rc};
 
-use futures::{
-    FutureExt,
-    executor::block_on,
-    future::{LocalBoxFuture, poll_fn},
-};
+use futures::executor::block_on;
 use serde_json::json;
 use settee::{
     database::Database,
     error::{Error, Kind},
     model::Seq,
     peer::Peer,
-    platform::Platform,
-    replicate::{Handle, Phase, State, Status, replication_id},
+    replicate::{Phase, Status, replication_id},
 };
 use shaky::*;
+use story::*;
 use support::*;
-
-const START_MS: f64 = 1_000_000.0;
-
-/// A platform whose time stands still until it is told how much has passed.
-struct Clock {
-    now_ms: Cell<f64>,
-    sleepers: Rc<RefCell<Vec<Waker>>>,
-    random: Rc<SeededPlatform>,
-}
-
-impl Clock {
-    fn new() -> Rc<Self> {
-        let random = SeededPlatform::new(3);
-        Rc::new(Self { now_ms: Cell::new(START_MS), sleepers: Rc::default(), random })
-    }
-}
-
-/// A clock as a platform: the sleeps need it for longer than a call lasts.
-struct Clocked(Rc<Clock>);
-
-impl Platform for Clocked {
-    fn now_ms(&self) -> f64 {
-        self.0.now_ms.get()
-    }
-
-    fn random_bytes(&self, bytes: &mut [u8]) {
-        self.0.random.random_bytes(bytes);
-    }
-
-    fn sleep(&self, ms: u32) -> LocalBoxFuture<'static, ()> {
-        let clock = self.0.clone();
-        let until_ms = clock.now_ms.get() + f64::from(ms);
-        poll_fn(move |context| {
-            if clock.now_ms.get() >= until_ms {
-                return Poll::Ready(());
-            }
-            clock.sleepers.borrow_mut().push(context.waker().clone());
-            Poll::Pending
-        })
-        .boxed_local()
-    }
-}
-
-struct Story {
-    clock: Rc<Clock>,
-    running: Running,
-}
-
-impl Story {
-    fn start(source: &Rc<Shaky>, target: &Rc<Shaky>, with: serde_json::Value) -> Self {
-        let clock = Clock::new();
-        let running = Running::start_on(Rc::new(Clocked(clock.clone())), source, target, with);
-        Self { clock, running }
-    }
-
-    fn turns(&mut self) {
-        self.running.turns(300);
-    }
-
-    fn pass(&mut self, ms: u32) {
-        self.clock.now_ms.set(self.clock.now_ms.get() + f64::from(ms));
-        self.clock.sleepers.take().into_iter().for_each(Waker::wake);
-        self.turns();
-    }
-
-    fn handle(&self) -> &Handle {
-        &self.running.handle
-    }
-
-    fn state(&self) -> State {
-        self.handle().state()
-    }
-
-    fn phase(&self) -> Phase {
-        self.state().phase
-    }
-
-    /// Every phase that it is in from now on, as whoever listens sees it.
-    fn phases(&self) -> Rc<RefCell<Vec<Phase>>> {
-        let seen: Rc<RefCell<Vec<Phase>>> = Rc::default();
-        let (log, handle) = (seen.clone(), self.handle().clone());
-        self.handle().on_change(move || {
-            let phase = handle.state().phase;
-            if log.borrow().last() != Some(&phase) {
-                log.borrow_mut().push(phase);
-            }
-        });
-        seen
-    }
-
-    fn is_pushed(&self, id: &str) -> bool {
-        block_on(self.handle().is_pushed(id)).unwrap()
-    }
-
-    fn told(&self, event: &str) -> usize {
-        self.running.events.borrow().iter().filter(|told| *told == event).count()
-    }
-}
-
-fn pair(source: &Database, target: &Database) -> (Rc<Shaky>, Rc<Shaky>) {
-    (Shaky::new(source, "a"), Shaky::new(target, "b"))
-}
-
-fn live() -> serde_json::Value {
-    json!({"live": true, "retry": true})
-}
 
 fn unauthorized() -> Error {
     Error::remote(401, "unauthorized", "You are not authorized to access this db.")
@@ -391,7 +279,7 @@ fn from_a_device_that_is_full_everything_is_still_sent() {
     assert_eq!((story.phase(), leaves(&b)), (Phase::Live, leaves(&a)));
     source.well();
     put(&a, json!({"_id": "when there is room"})).unwrap();
-    story.pass(1_000);
+    story.pass(6_000);
     assert_eq!(log_of(&a), log_of(&b));
     assert_eq!(run(&source, &target, json!({})).0.unwrap().docs_read, 0);
 }
@@ -413,6 +301,8 @@ fn a_server_that_wants_to_be_left_alone_is() {
     story.handle().pause();
     story.turns();
     story.handle().resume();
+    story.turns();
+    assert_eq!((story.phase(), story.state().retry_at_ms), (Phase::Waiting, Some(at_ms)));
     story.pass(29_000);
     assert_eq!(target.calls.borrow().len(), calls);
     story.pass(23_500);
@@ -430,7 +320,7 @@ fn a_server_that_wants_to_be_left_alone_is() {
 }
 
 fn log_of(db: &Database) -> serde_json::Map<String, serde_json::Value> {
-    let id = replication_id("a", "b", &Default::default());
+    let id = replication_id("a", "b", &Default::default(), None);
     block_on(db.local_doc(&id)).unwrap().unwrap().body
 }
 
@@ -478,7 +368,7 @@ fn what_was_denied_goes_over_after_a_login() {
     doc["is"] = json!("welcome");
     refuse(&target, &[]);
     put(&a, doc).unwrap();
-    story.pass(1_000);
+    story.pass(6_000);
     assert_eq!(leaves(&a), leaves(&b));
     assert!(story.is_pushed("d04"));
     assert!(!log_of(&a).contains_key("denied"));
@@ -552,18 +442,6 @@ fn more_denied_documents_than_are_named_are_found_in_the_feed() {
     assert_eq!(log["source_last_seq"], Seq::from(250).0);
 }
 
-/// Two sides that are servers.
-fn servers(source: &Database, target: &Database) -> (Rc<Shaky>, Rc<Shaky>) {
-    let (source, target) = pair(source, target);
-    is_life(&source, "1700000000");
-    is_life(&target, "1700000001");
-    (source, target)
-}
-
-fn is_life(peer: &Rc<Shaky>, instance: &str) {
-    *peer.instance.borrow_mut() = Some(instance.to_owned());
-}
-
 #[test]
 fn a_checkpoint_of_another_life_is_not_believed() {
     for checkpoint in [json!(true), json!("source"), json!("target")] {
@@ -576,7 +454,7 @@ fn a_checkpoint_of_another_life_is_not_believed() {
             // One side is deleted and made anew; its address and its checkpoint are the old ones, as
             // where somebody copied the database's files back.
             let (side, db) = if is_source { (&source, filled(0)) } else { (&target, memory()) };
-            let id = replication_id("a", "b", &settee::replicate::Options::default());
+            let id = replication_id("a", "b", &settee::replicate::Options::default(), None);
             if let Some(log) = block_on(side.inner.borrow().local_doc(&id)).unwrap() {
                 let log = settee::peer::LocalDoc { rev: None, ..log };
                 block_on(Peer::put_local_doc(&db, &id, log)).unwrap();

@@ -160,7 +160,9 @@ fn costs_grow_with_devices_and_not_faster() {
     let (few, many) = (measure(fleet(5, 1, 5, 1)), measure(fleet(20, 1, 20, 1)));
     assert_eq!(few.first.requests, many.first.requests);
     assert_eq!(few.idle.requests, many.idle.requests);
-    // The writer's own requests are the same; each of the others adds the same.
+    // Who writes asks for its waiting line anew, `_revs_diff`, `_bulk_docs` and a checkpoint; each of the
+    // others its line, which brings the document along, and a checkpoint.
+    assert_eq!((few.change.requests, many.change.requests), (4 + 4 * 2, 4 + 19 * 2));
     let each = |cost: Cost, devices: u64| cost.change.requests as f64 / devices as f64;
     assert!(each(many, 20) <= each(few, 5), "{few:?} {many:?}");
     // A device that follows ten channels waits on ten lines, and pays for a change in one of them.

@@ -20,14 +20,23 @@ export async function launch() {
   await cdp.send('Performance.enable');
 
   const requests = new Map();
+  const count = (key) => requests.set(key, (requests.get(key) || 0) + 1);
+  let bytes = { sent: 0, received: 0 };
+  await cdp.send('Network.enable', { maxTotalBufferSize: 1, maxResourceBufferSize: 1 });
+  cdp.on('Network.requestWillBeSentExtraInfo', ({ headers }) => {
+    for (const [name, value] of Object.entries(headers)) {
+      bytes.sent += name.length + value.length + 4;
+      if (name.toLowerCase() === 'content-length') bytes.sent += Number(value);
+    }
+  });
+  cdp.on('Network.loadingFinished', ({ encodedDataLength }) => { bytes.received += encodedDataLength; });
   page.on('request', (req) => {
     const url = new URL(req.url());
     const part = url.pathname.split('/').slice(2); // after the database
     let kind = part[0] || '(db)';
     if (!/^[_(]/.test(kind)) kind = part.length > 1 ? 'attachment' : 'doc';
     if (url.pathname.startsWith('/c/')) return;
-    const key = `${req.method()} ${kind}`;
-    requests.set(key, (requests.get(key) || 0) + 1);
+    count(`${req.method()} ${kind}`);
   });
   const errors = [];
   page.on('pageerror', (e) => errors.push(String(e)));
@@ -37,7 +46,13 @@ export async function launch() {
     context, page, cdp, errors,
     version: async () => (await cdp.send('Browser.getVersion')).product,
     call: (fn, ...args) => page.evaluate(([f, a]) => window.bench[f](...a), [fn, args]),
-    takeRequests() { const out = Object.fromEntries(requests); requests.clear(); return out; },
+    // What was asked of the server since the last call, and the bytes of that, headers included.
+    takeRequests() {
+      const out = { requests: Object.fromEntries(requests), bytes };
+      requests.clear();
+      bytes = { sent: 0, received: 0 };
+      return out;
+    },
     async metrics() {
       const { metrics } = await cdp.send('Performance.getMetrics');
       return Object.fromEntries(metrics.map((m) => [m.name, m.value]));
@@ -55,6 +70,29 @@ export async function launch() {
     currentRss() {
       const now = renderers(profile).map((pid) => status(pid, 'VmRSS')).filter(Boolean);
       return now.length ? Math.max(...now) : null;
+    },
+    // How much a renderer's own memory (anonymous and shared, without the pages of Chromium's files) grows over what
+    // it is now, looked at every few milliseconds until the result is called.
+    watchMemory() {
+      const own = (pid) => (status(pid, 'RssAnon') || 0) + (status(pid, 'RssShmem') || 0);
+      const idle = renderers(profile).map((pid) => [pid, own(pid)]);
+      let above = 0;
+      const look = () => { for (const [pid, before] of idle) above = Math.max(above, own(pid) - before); };
+      const timer = setInterval(look, 5);
+      return () => { clearInterval(timer); look(); return above; };
+    },
+    // The same of the page's array buffers alone. Takes the page's main thread, so not for what is timed.
+    watchBuffers() {
+      const now = async () => (await cdp.send('Runtime.getHeapUsage')).backingStorageSize;
+      let idle, above = 0, over = false;
+      const looking = (async () => {
+        idle = await now();
+        while (!over) {
+          above = Math.max(above, await now() - idle);
+          await new Promise((r) => setTimeout(r, 10));
+        }
+      })();
+      return async () => { over = true; await looking; return above; };
     },
     // Does the profile hold this text in clear?
     storedText(text) { return searchFiles(profile, 'IndexedDB', Buffer.from(text)); },

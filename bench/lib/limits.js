@@ -21,6 +21,8 @@ export const LIMITS = [
   { task: 'history', limit: 1.5 },
 ];
 export const LONGEST_BLOCK = 50;
+// Renderer memory above idle in the photo tasks: three photos.
+const MEMORY = { tasks: ['attPushMemory', 'attPushAgain', 'attPushBuffers', 'attPullMemory', 'attPullAgain', 'attPullBuffers'], photos: 3 };
 
 // Runs are paired: each run's own ratio, then the median of those. A machine
 // that slows down between runs then shifts both sides.
@@ -57,11 +59,16 @@ export function againstLimits(result, labelOf) {
   }
   const times = (v) => (v === null ? '' : `${v.toFixed(2)}×`);
   const verdict = (met, over) => (met ? 'met' : `**over by ${over}**`);
+  const mb = (name, task) => (summary[name][task]?.values.length ? `${(summary[name][task].max / 1e6).toFixed(1)} MB` : '');
+  const most = MEMORY.photos * result.size.attachmentBytes;
+  const memory = MEMORY.tasks.filter((task) => summary.settee[task]?.values.length);
   const lines = [
     `| task | raw | settee | settee, × raw | limit | | ${others.map((n) => `${n}, × raw |`).join(' ')}`,
     `|---|---:|---:|---:|---:|---|${others.map(() => '---:|').join('')}`,
     ...rows.map((r) => `| ${labelOf(r.task)}${r.of ? ` (of raw's ${r.of})` : ''} | ${time(r.floor)} | ${time(r.value)} | ${times(r.ratio)} | ${r.limit} | `
       + `${verdict(r.met, `${Math.round((r.ratio / r.limit - 1) * 100)} %`)} | ${r.others.map((v) => `${times(v)} |`).join(' ')}`),
+    ...memory.map((task) => `| ${task} | ${mb('raw', task)} | ${mb('settee', task)} | | ${most / 1e6} MB | `
+      + `${verdict(summary.settee[task].max <= most, `${((summary.settee[task].max - most) / 1e6).toFixed(1)} MB`)} | ${others.map((n) => `${mb(n, task)} |`).join(' ')}`),
     `| longest main-thread block, any task, any run | | ${worst.ms ? `${Math.round(worst.ms)} ms (${worst.task})` : 'under 50 ms'} | | ${LONGEST_BLOCK} ms | ${verdict(worst.ms < LONGEST_BLOCK, `${Math.round(worst.ms - LONGEST_BLOCK)} ms`)} | ${others.map((n) => `${longest(summary[n])} |`).join(' ')}`,
   ];
   return { rows, longestBlock: worst, markdown: lines.join('\n') };

@@ -19,7 +19,13 @@ const ROWS = [
   ['attPut', 'write {attachments} photos locally'],
   ['attGet', 'read {attachments} photos locally'],
   ['attPush', 'push {attachments} photos'],
+  ['attPushMemory', '  renderer memory above idle'],
+  ['attPushAgain', '  the same, once more on the same page'],
+  ['attPushBuffers', '  of which array buffers, photos among them'],
   ['attPull', 'pull {attachments} photos'],
+  ['attPullMemory', '  renderer memory above idle'],
+  ['attPullAgain', '  the same, once more on the same page'],
+  ['attPullBuffers', '  of which array buffers, photos among them'],
   ['history', 'first sync of {docs} docs of {history} revisions, {deleted} deleted'],
   ['liveMedian', 'live change, remote write to local event, median of {live}'],
   ['liveP95', '  p95'],
@@ -41,7 +47,7 @@ export function summarize(result) {
       row.values.push(m.value);
       row.unit = m.unit;
       for (const key of ['mainThreadBusy', 'longestTask']) if (m[key] !== undefined) (row[key + 's'] ||= []).push(m[key]);
-      if (m.requests) row.requests = m.requests;
+      if (m.requests) Object.assign(row, { requests: m.requests, bytes: m.bytes });
       for (const key of ['remoteHasPlaintext', 'deviceHasPlaintext']) if (m[key] !== undefined) row[key] = m[key];
     }
   }
@@ -90,9 +96,10 @@ export function markdown(result) {
   lines.push('', 'Main thread busy (median) / longest single block (worst run), in ms:', '');
   lines.push(...table(result, (m) => (m?.mainThreadBusy === undefined ? '' : `${Math.round(m.mainThreadBusy)} / ${m.longestTask ? Math.round(m.longestTask) : '<50'}`),
     ROWS.filter(([key]) => !/^(cold|live|idle|channels|pullPeak|pullGrowth|pullHeap)/.test(key))));
-  const requests = table(result, (m) => (m?.requests ? Object.entries(m.requests).map(([k, v]) => `${v} ${k}`).join(', ') : ''),
-    ROWS.filter(([key]) => /^(pull|push|attPu|history)/.test(key) && !/^(pullPeak|pullGrowth|pullHeap|attPut)/.test(key)));
-  if (requests.length > 2) lines.push('', 'HTTP requests:', '', ...requests);
+  const moved = (bytes) => (bytes ? `; ${show('bytes', bytes.sent)} up, ${show('bytes', bytes.received)} down` : '');
+  const requests = table(result, (m) => (m?.requests ? Object.entries(m.requests).map(([k, v]) => `${v} ${k}`).join(', ') + moved(m.bytes) : ''),
+    ROWS);
+  if (requests.length > 2) lines.push('', 'HTTP requests, and bytes with headers:', '', ...requests);
   if (names.some((n) => result.summary[n]?.bulk || result.summary[n]?.push)) lines.push('', 'Test text found in clear:', '', `| | ${names.join(' | ')} |`, `|---|${names.map(() => '---').join('|')}|`);
   const yes = (v) => (v === undefined ? '' : v ? 'yes' : 'no');
   if (names.some((n) => result.summary[n]?.bulk)) lines.push(`| on the device | ${names.map((n) => yes(result.summary[n]?.bulk?.deviceHasPlaintext)).join(' | ')} |`);

@@ -157,7 +157,7 @@ export const TASKS = {
     await sleep(10_000);
     t.b.takeRequests();
     await sleep(60_000);
-    const requests = t.b.takeRequests();
+    const { requests } = t.b.takeRequests();
     const offset = await clockOffset(t.b);
     const samples = [];
     for (let i = 0; i < 10; i++) {
@@ -204,12 +204,18 @@ export const TASKS = {
     await t.goto();
     await t.b.call('open', 'photos');
     const db = await t.remote.fresh('attpush');
+    await t.b.heapAfterGc();
+    const watch = t.b.watchMemory();
     const r = await t.measure('push', 'photos', t.remote.target(db));
+    const above = { value: watch(), unit: 'bytes' };
     const info = await t.remote.must('GET', `/${db}`);
     if (info.doc_count !== n) throw new Error(`after push the remote has ${info.doc_count} documents`);
+    const other = await t.remote.fresh('attpush');
+    const [again, buffers] = await t.again('push', 'photos', t.remote.target(other));
     await t.b.call('destroy', 'photos');
     await t.remote.drop(db);
-    return { attPut: put, attPush: r };
+    await t.remote.drop(other);
+    return { attPut: put, attPush: r, attPushMemory: above, attPushAgain: again, attPushBuffers: buffers };
   },
   async attPull(t) {
     if (t.unsupported.attPull) return { attPull: { na: t.unsupported.attPull } };
@@ -218,13 +224,17 @@ export const TASKS = {
     const source = await pullSource(t, 'atts');
     await t.goto();
     await t.b.call('open', 'photospull');
-    t.b.resetPeak();
+    await t.b.heapAfterGc();
+    const watch = t.b.watchMemory();
     const r = await t.measure('pull', 'photospull', source);
-    r.peakRss = t.b.peakRss();
+    const above = { value: watch(), unit: 'bytes' };
+    await t.b.call('open', 'photosagain');
+    const [again, buffers] = await t.again('pull', 'photosagain', source);
+    await t.b.call('destroy', 'photosagain');
     await t.goto();
     const get = await t.measure('attGet', 'photospull', n, bytes);
     await t.b.call('destroy', 'photospull');
-    return { attPull: r, attGet: get };
+    return { attPull: r, attPullMemory: above, attPullAgain: again, attPullBuffers: buffers, attGet: get };
   },
   async live(t) {
     await t.goto();

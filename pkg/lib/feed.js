@@ -134,6 +134,12 @@ class Task extends Emitter {
   }
 }
 
+// For who does not wait for it: the status tells a failure too.
+function unasked(promise) {
+  promise.catch(() => {});
+  return promise;
+}
+
 const OWN = ['live', 'continuous', 'filter', 'query_params', 'view', 'return_docs', 'timeout', 'heartbeat', 'batch_size',
   'seq_interval', 'signal'];
 
@@ -428,10 +434,19 @@ export class Replication extends Task {
     this.#raw?.resume();
   }
 
-  async login(value) {
+  login(value) {
+    return unasked(this.#login(value));
+  }
+
+  async #login(value) {
     const [, ...peers] = await this.#started;
     const { getToken, ...auth } = value ?? {};
-    for (const peer of peers) await peer.login({ auth: auth.username === undefined ? undefined : auth }, getToken);
+    try {
+      for (const peer of peers) await peer.login({ auth: auth.username === undefined ? undefined : auth }, getToken);
+    } catch (error) { // the server could not be asked: it is used when it can
+      if (error.status !== 401 && error.status !== 403) this.resume();
+      throw error;
+    }
     this.resume();
   }
 
@@ -521,8 +536,8 @@ export class Sync extends Task {
     this.pull.resume();
   }
 
-  async login(value) {
-    await Promise.all([this.push.login(value), this.pull.login(value)]);
+  login(value) {
+    return unasked(Promise.all([this.push.login(value), this.pull.login(value)]).then(() => {}));
   }
 
   async prioritize(isVisible) {

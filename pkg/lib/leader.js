@@ -1,10 +1,18 @@
 // Many tabs, one replicator. Of all tabs and workers that ask for the same live replication, the one that
 // holds the lock runs it; the others hear and tell what it tells, hand it their calls, and the browser
-// gives the lock to the next one the moment it is gone, however it went.
+// gives the lock to the next one the moment it is gone, however it went. A browser slows down what is hidden,
+// so a leader that nobody sees gives way to a tab that somebody looks at.
 import { firstStatus } from './feed.js';
 import { failure } from './json.js';
 
 export const canShare = () => Boolean(globalThis.navigator?.locks && globalThis.BroadcastChannel);
+
+// Who is looked at for so long asks for the lead: leafing through tabs is no reason to pass it round.
+const LOOKED_AT_MS = 3_000;
+// How long the lock is kept for who asked, who may be gone by then.
+const KEPT_FOR_MS = 2_000;
+const isSeen = () => globalThis.document?.visibilityState === 'visible';
+const isHidden = () => globalThis.document?.visibilityState === 'hidden'; // never a worker
 
 // Errors lose their fields on the way to another tab.
 const pack = (error) => error && { ...error, status: error.status ?? 0, error: error.name, reason: error.reason ?? error.message, name: undefined };
@@ -28,12 +36,16 @@ const withoutPassword = (end) => {
 export function share(ends, options, begin, tell) {
   const name = `settee:${JSON.stringify([...ends.map(withoutPassword), options])}`;
   const channel = new BroadcastChannel(name);
-  const giveUp = new AbortController();
   const lasting = new Map(); // what was asked of the leader and a new one has to be asked again
   const waiting = new Map(); // calls without an answer yet
   const own = crypto.randomUUID();
   let calls = 0;
   let led; // [handle, ...peers], where we lead
+  let heir; // who we make way for
+  let place; // ours in the line for the lock
+  let isTaking = false; // we were given it before our turn
+  let isOver = false; // cancelled here
+  let looking;
   let mood; // the last `paused` or `active` that was told, for who comes later
   let status = firstStatus();
   let summary = { ok: true, start_time: new Date().toISOString(), docs_read: 0, docs_written: 0, doc_write_failures: 0, errors: [], last_seq: 0 };
@@ -51,15 +63,29 @@ export function share(ends, options, begin, tell) {
   const run = async (method, args) => {
     const [handle, ...peers] = led;
     if (handle[method]) return handle[method](...args);
-    for (const peer of peers) peer[method](...args);
+    for (const peer of peers) await peer[method](...args);
     return undefined;
   };
   const post = (message) => channel.postMessage(message);
+  const look = () => {
+    clearTimeout(looking);
+    if (isHidden() && led) post({ hides: true });
+    if (!led && isSeen()) looking = setTimeout(() => { if (!led && isSeen()) post({ wants: own }); }, LOOKED_AT_MS);
+  };
 
   channel.onmessage = ({ data }) => {
-    const { type, to, call, answer, greets, leads } = data;
+    const { type, to, call, answer, greets, leads, hides, wants, yours } = data;
     if (type && !led && (!to || to === own)) heard(type, unpacked(data));
     if (leads) for (const { call: again } of waiting.values()) post({ call: again });
+    if (leads || hides) look();
+    if (wants && led && !heir && isHidden()) {
+      heir = wants;
+      led[0].cancel();
+    }
+    if (yours === own && !led) {
+      isTaking = true;
+      place.abort();
+    }
     if (answer) {
       const pending = waiting.get(answer.id);
       waiting.delete(answer.id);
@@ -78,7 +104,9 @@ export function share(ends, options, begin, tell) {
 
   const lead = async () => {
     let handle;
+    isTaking = false;
     const started = await begin((type, detail) => queueMicrotask(() => { // its own call has to end first
+      if (heir) return; // it is not over
       const now = type === 'status' ? handle.status() : detail;
       const message = packed(type, now);
       if (type === 'paused' || type === 'active') mood = message;
@@ -87,24 +115,44 @@ export function share(ends, options, begin, tell) {
     }));
     [handle] = started;
     led = started;
-    if (giveUp.signal.aborted) handle.cancel();
+    if (isOver) handle.cancel();
     for (const [method, args] of lasting) await run(method, args).catch(() => {}); // as it failed there
     for (const [id, { call, resolve, reject }] of waiting) {
       waiting.delete(id);
       run(call.method, call.args).then(resolve, reject);
     }
     post({ leads: true });
-    return handle.done();
+    look();
+    const result = await handle.done();
+    if (!heir) return result;
+    led = undefined;
+    post({ yours: heir });
+    return new Promise((resolve) => { setTimeout(resolve, KEPT_FOR_MS); }); // unless it is taken before
   };
-  const done = navigator.locks.request(name, { signal: giveUp.signal }, lead).catch((error) => {
-    if (led || !giveUp.signal.aborted) throw error;
+  // In the line until we led to the end.
+  const compete = async () => {
+    for (let steal = false; !isOver;) {
+      place = new AbortController();
+      const result = await navigator.locks.request(name, steal ? { steal } : { signal: place.signal }, lead).catch((error) => {
+        if (!heir && !isTaking && !isOver) throw error;
+      });
+      if (result) return result;
+      steal = isTaking;
+      heir = undefined;
+    }
     return { ...summary, status: 'cancelled', end_time: new Date().toISOString() };
-  }).finally(() => {
+  };
+  globalThis.document?.addEventListener('visibilitychange', look);
+  const done = compete().finally(() => {
+    isOver = true;
+    clearTimeout(looking);
+    globalThis.document?.removeEventListener('visibilitychange', look);
     channel.close();
     for (const { resolve } of waiting.values()) resolve();
   });
   done.catch(() => {});
   post({ greets: own });
+  look();
 
   const ask = async (method, ...args) => {
     remember(method, args);
@@ -128,7 +176,8 @@ export function share(ends, options, begin, tell) {
     resume: () => { ask('resume').catch(() => {}); },
     isPushed: (id) => ask('isPushed', id),
     cancel() {
-      giveUp.abort();
+      isOver = true;
+      place.abort();
       led?.[0].cancel();
     },
   }, { login: (...value) => ask('login', ...value), setVisible: (isVisible) => ask('setVisible', isVisible) }];

@@ -2,10 +2,13 @@
 
 use std::rc::Rc;
 
-use js_sys::Function;
+use js_sys::{Function, Promise};
 use wasm_bindgen::{JsValue, prelude::wasm_bindgen};
 
-use super::{convert::options, failure};
+use super::{
+    convert::{options, promise},
+    failure,
+};
 use crate::{
     error::Result,
     peer::Peer,
@@ -54,21 +57,21 @@ impl PeerHandle {
         }
     }
 
-    /// Goes on with another login: `{ auth: { username, password, type? } }`, or bearer tokens. Nothing
-    /// happens to a database that is here.
+    /// Goes on with another login: `{ auth: { username, password, type? } }`, or bearer tokens; a promise
+    /// that the server took it. Nothing happens to a database that is here.
     #[wasm_bindgen(js_name = login)]
-    pub fn log_in(&self, given: JsValue, get_token: Option<Function>) -> std::result::Result<(), JsValue> {
-        let credentials = match get_token {
-            Some(function) => Some(Credentials::Tokens(Rc::new(TokenFunction(function)))),
-            None => {
-                let options = options::<RemoteOptions>(given).map_err(|error| failure::to_js(&error))?;
-                options.auth.map(Credentials::Login)
+    pub fn log_in(&self, given: JsValue, get_token: Option<Function>) -> Promise {
+        let remote = self.remote.clone();
+        promise(async move {
+            let credentials = match get_token {
+                Some(function) => Some(Credentials::Tokens(Rc::new(TokenFunction(function)))),
+                None => options::<RemoteOptions>(given)?.auth.map(Credentials::Login),
+            };
+            if let (Some(remote), Some(credentials)) = (remote, credentials) {
+                remote.try_log_in(credentials).await?;
             }
-        };
-        if let (Some(remote), Some(credentials)) = (&self.remote, credentials) {
-            remote.log_in(credentials);
-        }
-        Ok(())
+            Ok(JsValue::UNDEFINED)
+        })
     }
 }
 

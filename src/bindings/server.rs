@@ -7,8 +7,8 @@ use wasm_bindgen::{JsValue, prelude::wasm_bindgen};
 
 use super::convert::{options, promise};
 use crate::{
-    remote::ServerReplication,
-    web::{FetchTransport, WebPlatform},
+    remote::{RemoteOptions, ServerReplication},
+    web::{FetchTransport, TokenFunction, WebPlatform},
 };
 
 /// A replication that a server does by itself.
@@ -18,12 +18,19 @@ pub struct ServerHandle(Rc<ServerReplication>);
 #[wasm_bindgen(js_class = ServerReplication)]
 impl ServerHandle {
     /// Asks a server to replicate; a promise of this. `given` are what a database on a server is opened
-    /// with; `fetch` in place of the platform's.
+    /// with; `fetch` in place of the platform's; `get_token` as for one.
     #[wasm_bindgen(js_name = start)]
-    pub fn start(server: String, job: JsValue, given: JsValue, fetch: Option<Function>) -> Promise {
+    pub fn start(
+        server: String,
+        job: JsValue,
+        given: JsValue,
+        fetch: Option<Function>,
+        get_token: Option<Function>,
+    ) -> Promise {
         promise(async move {
             let transport = Rc::new(FetchTransport::new(fetch));
-            let (job, options) = (options(job)?, options(given)?);
+            let (job, mut options) = (options(job)?, options::<RemoteOptions>(given)?);
+            options.tokens = get_token.map(|function| Rc::new(TokenFunction(function)) as _);
             let started = ServerReplication::start(transport, Rc::new(WebPlatform), &server, job, options);
             Ok(ServerHandle(Rc::new(started.await?)).into())
         })

@@ -201,6 +201,8 @@ impl Peer for Database {
                     results: results.collect(),
                     last_seq: last_seq.into(),
                     pending: Some(state.directory.pending(last_seq)),
+                    // Asking for them costs no request here.
+                    docs: Vec::new(),
                 });
             }
         }

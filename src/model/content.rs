@@ -51,10 +51,28 @@ impl FromStr for Digest {
     }
 }
 
+/// Makes a [`Digest`] of bytes that come in pieces.
+#[derive(Default)]
+pub struct Digester(Md5);
+
+impl Digester {
+    /// Takes the next bytes.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// The digest of all of them.
+    pub fn finish(self) -> Digest {
+        Digest(self.0.finalize().into())
+    }
+}
+
 /// Bytes that lie outside our memory: a browser's `Blob`, for one.
 pub trait External {
     /// How many bytes there are.
     fn size_bytes(&self) -> u64;
+    /// Their digest, with no more than a piece of them in memory at once.
+    fn digest(&self) -> Pending<'_, Digest>;
     /// The bytes from `start` (inclusive) to `end` (exclusive).
     fn read(&self, start: u64, end: u64) -> Pending<'_, Vec<u8>>;
     /// So that the adapter that made it can take it back without copying.
@@ -84,19 +102,11 @@ impl Content {
         }
     }
 
-    /// Its digest, read in pieces of [`CONTENT_CHUNK_BYTES`].
+    /// Its digest.
     pub async fn digest(&self) -> Result<Digest> {
         match self {
             Self::Bytes(bytes) => Ok(Digest::of(bytes)),
-            Self::External(external) => {
-                let (mut md5, size, mut at) = (Md5::new(), external.size_bytes(), 0);
-                while at < size {
-                    let end = size.min(at + CONTENT_CHUNK_BYTES);
-                    md5.update(external.read(at, end).await?);
-                    at = end;
-                }
-                Ok(Digest(md5.finalize().into()))
-            }
+            Self::External(external) => external.digest().await,
         }
     }
 

@@ -152,6 +152,18 @@ impl Auth {
         self.refused_ms.set(f64::NEG_INFINITY);
     }
 
+    /// Who asks with other credentials and the same headers.
+    fn with(&self, credentials: Credentials) -> Self {
+        let other = Self::new(self.headers.borrow().clone(), None);
+        other.log_in(credentials);
+        other
+    }
+
+    /// Goes on with what another one got for the same credentials.
+    pub fn take_over(&self, other: Self) {
+        self.held.replace(other.held.into_inner());
+    }
+
     /// Takes over a cookie that the server renewed by itself, where we keep it.
     pub fn note(&self, headers: &[(String, String)], now_ms: f64) {
         if let Some(held) = &mut *self.held.borrow_mut()
@@ -164,8 +176,60 @@ impl Auth {
 }
 
 impl Http {
+    /// The same database, asked by somebody else.
+    pub fn with_login(&self, credentials: Credentials) -> Self {
+        Self {
+            transport: self.transport.clone(),
+            platform: self.platform.clone(),
+            url: self.url.clone(),
+            auth: self.auth.with(credentials),
+            slots: self.slots.clone(),
+            is_visible: self.is_visible.clone(),
+            distrusts_cache: Cell::default(),
+            timeout_ms: self.timeout_ms,
+        }
+    }
+
+    /// Whether the server knows who we are, so that it means one document when it refuses that with 401. A
+    /// database that everybody may read lets us in without a login that has ended. False if there is a new
+    /// one now: what was refused is worth another try.
+    ///
+    /// Errors: `refusal` where there is none any more.
+    pub fn is_known(&self, refusal: Error) -> Pending<'_, bool> {
+        async move {
+            if self.auth.credentials.borrow().is_none() {
+                return Ok(true);
+            }
+            let mut request = self.request("GET", "", None);
+            request.url = self.session_url();
+            let attempt = self.sign(&mut request.headers).await?;
+            let answer = self.exchange(request, Some(self.timeout_ms)).await?;
+            if !matches!(answer.status, 200 | 401) {
+                return Ok(true);
+            }
+            let said = self.text_of(answer, Some(self.timeout_ms)).await?;
+            let said: Value = http::parse(&said)?;
+            let is_nobody = said["userCtx"].get("name").is_none_or(Value::is_null);
+            if is_nobody && !self.renew(attempt, Reason::Rejected).await? {
+                return Err(refusal);
+            }
+            Ok(!is_nobody)
+        }
+        .boxed_local()
+    }
+
+    /// The database is the last segment; a server may stand under a path of its own.
+    fn session_url(&self) -> String {
+        let root = self.url.rsplit_once('/').map_or(self.url.as_str(), |(root, _)| root);
+        format!("{root}/_session")
+    }
+
     /// Adds what every request carries. The number is for [`Http::renew`].
-    pub async fn sign(&self, headers: &mut Vec<(String, String)>) -> Result<u32> {
+    pub fn sign<'a>(&'a self, headers: &'a mut Vec<(String, String)>) -> Pending<'a, u32> {
+        self.sign_now(headers).boxed_local()
+    }
+
+    async fn sign_now(&self, headers: &mut Vec<(String, String)>) -> Result<u32> {
         let auth = &self.auth;
         loop {
             let attempt = auth.attempt.get();
@@ -241,9 +305,7 @@ impl Http {
         let names = serde_json::json!({ "name": login.username, "password": login.password });
         let body = vec![Content::from(names.to_string().into_bytes())];
         let mut request = self.request("POST", "", Some(("application/json", body)));
-        // The database is the last segment; a server may stand under a path of its own.
-        let root = self.url.rsplit_once('/').map_or(self.url.as_str(), |(root, _)| root);
-        request.url = format!("{root}/_session");
+        request.url = self.session_url();
         request.headers.extend_from_slice(&self.auth.headers.borrow());
         let answer = self.exchange(request, Some(self.timeout_ms)).await?;
         if !(200..300).contains(&answer.status) {

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::{
     http::{self, Http},
-    origin::Moves,
+    origin::{Move, Moves},
     url::encode,
 };
 use crate::{error::Pending, model::Seq};
@@ -33,6 +33,8 @@ struct Updates {
 #[derive(Deserialize)]
 struct Update {
     db_name: String,
+    #[serde(default, rename = "type")]
+    what: String,
 }
 
 impl Moves for DbUpdates {
@@ -44,7 +46,7 @@ impl Moves for DbUpdates {
         .boxed_local()
     }
 
-    fn after<'a>(&'a self, since: &'a Value) -> Pending<'a, (Vec<String>, Value)> {
+    fn after<'a>(&'a self, since: &'a Value) -> Pending<'a, (Vec<Move>, Value)> {
         async move {
             let place = encode(&Seq(since.clone()).to_query());
             let path = format!("/_db_updates?feed=longpoll&heartbeat={}&since={place}", self.heartbeat_ms);
@@ -61,12 +63,34 @@ impl Moves for DbUpdates {
             match select(line, end.boxed_local()).await {
                 Either::Left((text, _)) => {
                     let updates: Updates = http::parse(&text?)?;
-                    let names = updates.results.into_iter().map(|update| update.db_name).collect();
-                    Ok((names, updates.last_seq))
+                    let moved = |Update { db_name, what }| Move {
+                        name: db_name,
+                        is_other: what == "created" || what == "deleted",
+                    };
+                    Ok((updates.results.into_iter().map(moved).collect(), updates.last_seq))
                 }
                 Either::Right(_) => Ok((Vec::new(), since.clone())),
             }
         }
         .boxed_local()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_couchdb_answered_is_read() {
+        let recorded = include_str!("../../tests/vectors/couchdb/3.5.0.json");
+        let recorded: Value = serde_json::from_str(recorded).unwrap();
+        let said = |name: &str| -> Updates {
+            http::parse(recorded["exchanges"][name]["body"].as_str().unwrap()).unwrap()
+        };
+        let (now, later) = (said("db-updates-now"), said("db-updates"));
+        assert!(now.results.is_empty() && now.last_seq.is_string());
+        let names: Vec<_> = later.results.iter().map(|update| update.db_name.as_str()).collect();
+        assert_eq!(names, ["db"]);
+        assert_ne!(later.last_seq, now.last_seq);
     }
 }

@@ -10,6 +10,10 @@
 //! it ends (npm's pouchdb-server compresses it, some proxies collect it). A continuous line on which nothing
 //! comes, not even an empty row, is given up for a while, and long polls are used. A line that was heard of
 //! and falls silent for two and a half heartbeats is dead.
+//!
+//! Documents may come along with the rows (`include_docs`). The row has a document's winner and no history, so
+//! it is complete where the winner is of the first generation: then it is its own history. With a filter
+//! CouchDB gives the winner even where only another leaf passed, so the revision is compared.
 
 use std::{
     borrow::Cow,
@@ -21,18 +25,18 @@ use futures::{
     future::{Either, select},
 };
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Value, json, value::RawValue};
 
 use super::{
-    RemoteDatabase,
-    http::{self, failure_of, garbled},
+    RemoteDatabase, docs,
+    http::{failure_of, garbled},
     transport::{Body, Request},
     url::encode,
 };
 use crate::{
     error::{Error, Kind, Result},
     model::{Content, Rev, Seq},
-    peer::{Change, ChangesPage, ChangesQuery},
+    peer::{Along, Change, ChangesPage, ChangesQuery, ReplicatedDoc},
 };
 
 /// How many times as long a server may be silent while a filter passes over changes: CouchDB sends
@@ -45,6 +49,15 @@ const FIRST_SIGN_MS: u32 = 3_000;
 
 /// How long long polls are used once a continuous line did not work.
 const POLLING_MS: f64 = 1_800_000.0;
+
+/// What a page of a line has, at most, if it has more than one row.
+const PAGE_BYTES: usize = 1 << 20;
+
+/// A row of so many bytes that did not come whole is one with a document that is too large.
+const LARGE_BYTES: usize = 65_536;
+
+/// How many rows a page has that comes whole, with documents: nobody tells how large they are.
+const ROWS_WITH_DOCS: usize = 25;
 
 /// How long a line that nobody listened to gets to show that it lives.
 const GRACE_MS: u32 = 1_000;
@@ -73,8 +86,12 @@ pub struct Listening {
     silent_ms: Cell<u32>,
     /// Whether anything came in answer to the last long poll.
     is_poll_heard: Cell<bool>,
+    /// Whether much of it has come, and not all.
+    is_laden: Cell<bool>,
     /// Whether heartbeats of long polls arrive while they wait.
     has_heartbeats: Cell<bool>,
+    /// Until then rows come without documents: one was too large for this line.
+    bare_until_ms: Cell<f64>,
 }
 
 /// A continuous feed that is open.
@@ -86,8 +103,12 @@ struct Line {
     body: Box<dyn Body>,
     /// What has arrived since.
     text: Vec<u8>,
+    /// How many rows of that are whole.
+    rows: usize,
     is_heard: bool,
     heard_ms: f64,
+    /// Which life of the database it was opened in.
+    life: u32,
 }
 
 /// The open line, in use. Goes back when it is dropped, also by a caller who waits no longer.
@@ -143,6 +164,8 @@ impl RemoteDatabase {
                     self.poll_for_a_while();
                 }
             }
+        } else if listening.is_laden.get() {
+            self.go_bare();
         } else if !listening.is_poll_heard.get() && self.http.transport.can_stream() {
             // Nothing at all: held back on the way, or the way is gone. A plain request tells.
             return self.read_page(query, since, limit).await;
@@ -151,11 +174,14 @@ impl RemoteDatabase {
     }
 
     async fn read_page(&self, query: &ChangesQuery, since: &Seq, limit: usize) -> Result<ChangesPage> {
-        let request = self.changes_request(query, &format!("&limit={limit}"), since, "");
+        let request = self.changes_request(query, Some(limit), since, "");
+        let life = self.channel.known.life();
         let is_plain = query.doc_ids.is_none() && query.selector.is_none() && query.filter.is_none();
         let patience = if is_plain { 1 } else { FILTERING_PATIENCE };
         let limit_ms = self.http.timeout_ms.saturating_mul(patience);
-        parse_changes(&self.http.text(request, Some(limit_ms)).await?)
+        let page = parse_changes(&self.http.text(request, Some(limit_ms)).await?)?;
+        self.channel.known.note(life, &page.results);
+        Ok(page)
     }
 
     /// The server keeps the line alive with heartbeats for as long as it takes: its own `timeout` would
@@ -163,8 +189,10 @@ impl RemoteDatabase {
     async fn poll(&self, query: &ChangesQuery, since: &Seq, limit: usize) -> Result<ChangesPage> {
         let listening = &self.listening;
         listening.is_poll_heard.set(false);
+        listening.is_laden.set(false);
+        let life = self.channel.known.life();
         let limit_ms = || listening.has_heartbeats.get().then_some(self.silence_ms());
-        let request = self.changes_request(query, &format!("&limit={limit}"), since, "longpoll");
+        let request = self.changes_request(query, Some(limit), since, "longpoll");
         let mut answer = self.http.open(request, limit_ms()).await?;
         listening.is_poll_heard.set(true);
         let mut text = Vec::new();
@@ -174,15 +202,19 @@ impl RemoteDatabase {
                 listening.has_heartbeats.set(true);
             }
             text.extend_from_slice(&piece);
+            listening.is_laden.set(text.len() > LARGE_BYTES);
         }
-        parse_changes(std::str::from_utf8(&text).map_err(|_| garbled(""))?)
+        listening.is_laden.set(false);
+        let page = parse_changes(std::str::from_utf8(&text).map_err(|_| garbled(""))?)?;
+        self.channel.known.note(life, &page.results);
+        Ok(page)
     }
 
     /// Waits on the line that is open, or a new one.
     async fn listen(&self, query: &ChangesQuery, since: &Seq, limit: usize) -> Result<ChangesPage> {
         let (http, silence_ms) = (&self.http, self.silence_ms());
-        let request = self.changes_request(query, "", since, "continuous");
-        let question = self.changes_request(query, "", &Seq::zero(), "");
+        let request = self.changes_request(query, None, since, "continuous");
+        let question = self.changes_request(query, None, &Seq::zero(), "");
         let question = format!("{} {}", question.url, body_text(&question));
         let line = self.listening.line.take();
         let line = line.filter(|line| line.question == question && line.next == *since);
@@ -199,6 +231,7 @@ impl RemoteDatabase {
         let mut is_again = false;
         loop {
             let Some(line) = &mut held.line else {
+                let life = self.channel.known.life();
                 let answer = match http.open(request.clone(), Some(self.first_sign_ms())).await {
                     Err(error) if is_no_way(&error) => {
                         self.poll_for_a_while();
@@ -211,20 +244,22 @@ impl RemoteDatabase {
                     next: since.clone(),
                     body: answer.body,
                     text: Vec::new(),
+                    rows: 0,
                     is_heard: false,
                     heard_ms: http.platform.now_ms(),
+                    life,
                 });
                 continue;
             };
             // What arrives together is one page. Rows are taken off the line when no more is waited for,
             // so that a caller who leaves before takes none along.
-            let rows = line.rows();
+            let rows = line.rows;
             let limit_ms = match rows {
                 0 if line.is_heard => silence_ms,
                 0 => self.first_sign_ms(),
                 _ => 0,
             };
-            let arrived = if rows < limit {
+            let arrived = if rows == 0 || (rows < limit && line.text.len() < PAGE_BYTES) {
                 http.within(Some(limit_ms), line.body.next()).await
             } else {
                 Err(Error::new(Kind::Timeout, ""))
@@ -237,6 +272,9 @@ impl RemoteDatabase {
                 }
                 ended if rows > 0 => {
                     let page = line.page(limit);
+                    if let Ok(page) = &page {
+                        self.channel.known.note(line.life, &page.results);
+                    }
                     let is_over = !matches!(&ended, Err(error) if error.kind() == Kind::Timeout);
                     if is_over || page.is_err() {
                         held.line = None;
@@ -248,6 +286,9 @@ impl RemoteDatabase {
                     return page;
                 }
                 ended => {
+                    if line.text.len() > LARGE_BYTES {
+                        self.go_bare();
+                    }
                     held.line = None;
                     let is_silent = matches!(&ended, Err(error) if error.kind() == Kind::Timeout);
                     if !is_silent && !is_again {
@@ -265,8 +306,25 @@ impl RemoteDatabase {
         }
     }
 
-    fn changes_request(&self, query: &ChangesQuery, limit: &str, since: &Seq, feed: &str) -> Request {
-        let mut path = format!("/_changes?style=all_docs{limit}&since={}", encode(&since.to_query()));
+    fn changes_request(
+        &self,
+        query: &ChangesQuery,
+        limit: Option<usize>,
+        since: &Seq,
+        feed: &str,
+    ) -> Request {
+        let with_docs =
+            query.include_docs && self.http.platform.now_ms() >= self.listening.bare_until_ms.get();
+        let style = if query.is_main_only { "main_only" } else { "all_docs" };
+        let mut path = format!("/_changes?style={style}");
+        if let Some(limit) = limit {
+            let limit = if with_docs { limit.min(ROWS_WITH_DOCS) } else { limit };
+            path.push_str(&format!("&limit={limit}"));
+        }
+        path.push_str(&format!("&since={}", encode(&since.to_query())));
+        if with_docs {
+            path.push_str("&include_docs=true&att_encoding_info=true");
+        }
         if !feed.is_empty() {
             path.push_str(&format!("&feed={feed}&heartbeat={}", self.heartbeat_ms));
         }
@@ -310,6 +368,11 @@ impl RemoteDatabase {
         self.silence_ms().min(FIRST_SIGN_MS)
     }
 
+    /// What breaks off at one large document would break off there for ever.
+    fn go_bare(&self) {
+        self.listening.bare_until_ms.set(self.http.platform.now_ms() + POLLING_MS);
+    }
+
     fn poll_for_a_while(&self) {
         self.listening.polling_until_ms.set(self.http.platform.now_ms() + POLLING_MS);
         self.listening.silent_ms.set(0);
@@ -323,12 +386,15 @@ impl Line {
             self.text.clear();
         }
         self.text.extend_from_slice(bytes);
+        // A long row comes in many pieces.
+        if bytes.contains(&b'\n') {
+            self.count();
+        }
     }
 
-    /// How many rows are here, whole.
-    fn rows(&self) -> usize {
+    fn count(&mut self) {
         let end = self.text.iter().rposition(|&byte| byte == b'\n').unwrap_or(0);
-        self.text[..end].split(|&byte| byte == b'\n').filter(|row| !is_blank(row)).count()
+        self.rows = self.text[..end].split(|&byte| byte == b'\n').filter(|row| !is_blank(row)).count();
     }
 
     /// Takes rows off the line. Errors: `network_error` for what is none; the server's for one that it
@@ -343,22 +409,23 @@ impl Line {
             if is_blank(row) {
                 continue;
             }
-            match serde_json::from_slice::<Row>(row) {
-                Ok(row) => page.results.push(row.into()),
+            let text = std::str::from_utf8(row).unwrap_or_default();
+            match serde_json::from_str::<Row>(text) {
+                Ok(row) => row.push_to(&mut page),
                 Err(_) => {
-                    let said: Value = serde_json::from_slice(row).unwrap_or_default();
+                    let said: Value = serde_json::from_str(text).unwrap_or_default();
                     let has = |name: &str| said.get(name).is_some();
-                    let text = String::from_utf8_lossy(row);
                     match (has("error"), has("last_seq") && !has("results")) {
-                        (true, _) => return Err(failure_of(500, &text)),
+                        (true, _) => return Err(failure_of(500, text)),
                         // The server ends the feed here.
                         (_, true) => {}
-                        _ => return Err(garbled(&text)),
+                        _ => return Err(garbled(text)),
                     }
                 }
             }
         }
         self.text.drain(..at);
+        self.count();
         if let Some(last) = page.results.last() {
             self.next = last.seq.clone();
             page.last_seq = last.seq.clone();
@@ -387,16 +454,18 @@ fn body_text(request: &Request) -> Cow<'_, str> {
 
 /// A page that waiting in vain gives.
 pub fn empty(since: &Seq) -> ChangesPage {
-    ChangesPage { results: Vec::new(), last_seq: since.clone(), pending: None }
+    ChangesPage { results: Vec::new(), last_seq: since.clone(), pending: None, docs: Vec::new() }
 }
 
 #[derive(Deserialize)]
-struct Row {
+struct Row<'a> {
     seq: Seq,
     id: String,
     changes: Vec<Leaf>,
     #[serde(default)]
     deleted: bool,
+    #[serde(borrow, default)]
+    doc: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -404,21 +473,35 @@ struct Leaf {
     rev: Rev,
 }
 
-impl From<Row> for Change {
-    fn from(row: Row) -> Self {
-        let leaves = row.changes.into_iter().map(|leaf| leaf.rev).collect();
-        Self { seq: row.seq, id: row.id, leaves, deleted: row.deleted }
+impl Row<'_> {
+    fn push_to(self, page: &mut ChangesPage) {
+        let leaves: Vec<Rev> = self.changes.into_iter().map(|leaf| leaf.rev).collect();
+        if let Some(doc) = self.doc {
+            let json = doc.get();
+            let is_whole = |doc: &ReplicatedDoc| {
+                doc.id == self.id && doc.rev().generation == 1 && leaves.contains(doc.rev())
+            };
+            // One that cannot be read is asked for, and told of, as any other.
+            page.docs.push(Along { doc: docs::from_json(json).ok().filter(is_whole), bytes: json.len() });
+        }
+        page.results.push(Change { seq: self.seq, id: self.id, leaves, deleted: self.deleted });
     }
 }
 
 fn parse_changes(text: &str) -> Result<ChangesPage> {
     #[derive(Deserialize)]
-    struct Answer {
-        results: Vec<Row>,
+    struct Answer<'a> {
+        #[serde(borrow)]
+        results: Vec<Row<'a>>,
         last_seq: Seq,
         pending: Option<u64>,
     }
-    let answer: Answer = http::parse(text)?;
-    let results = answer.results.into_iter().map(Change::from).collect();
-    Ok(ChangesPage { results, last_seq: answer.last_seq, pending: answer.pending })
+    let answer: Answer = serde_json::from_str(text).map_err(|_| garbled(text))?;
+    if answer.last_seq.0.is_null() {
+        return Err(garbled(text));
+    }
+    let mut page = ChangesPage { pending: answer.pending, ..empty(&answer.last_seq) };
+    page.results.reserve(answer.results.len());
+    answer.results.into_iter().for_each(|row| row.push_to(&mut page));
+    Ok(page)
 }

@@ -211,6 +211,10 @@ pub fn failure_of(status: u16, text: &str) -> Error {
     match serde_json::from_str::<Refusal>(text) {
         Ok(refusal) if !refusal.error.is_empty() => {
             let reason = refusal.reason_text();
+            // A cookie that cannot be read, as another server on this host may have set it, is no login.
+            if refusal.error == "bad_request" && reason.starts_with("Malformed AuthSession cookie") {
+                return Error::remote(401, "unauthorized", reason);
+            }
             // PouchDB's server answers 500 for what CouchDB answers 400; trying again does not help.
             if refusal.error == "doc_validation" {
                 return Error::doc_validation(reason);

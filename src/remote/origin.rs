@@ -18,7 +18,10 @@ use futures::{
 };
 use serde_json::Value;
 
-use super::slots::{CONNECTIONS, Slots};
+use super::{
+    known::Known,
+    slots::{CONNECTIONS, Slots},
+};
 use crate::{error::Pending, platform::Platform};
 
 /// Between two questions about one of many channels, times their number: fifty are each asked every four
@@ -51,8 +54,17 @@ pub trait Moves {
     /// Errors: any, where there is none or this user may not read it.
     fn now(&self) -> Pending<'_, Value>;
 
-    /// The names of those that moved after `since`, and where to go on. Waits until one does.
-    fn after<'a>(&'a self, since: &'a Value) -> Pending<'a, (Vec<String>, Value)>;
+    /// Those that moved after `since`, and where to go on. Waits until one does.
+    fn after<'a>(&'a self, since: &'a Value) -> Pending<'a, (Vec<Move>, Value)>;
+}
+
+/// What a feed of moves tells.
+#[derive(Clone, Debug)]
+pub struct Move {
+    /// The database that moved.
+    pub name: String,
+    /// It was made or deleted, so that it may be another one of that name.
+    pub is_other: bool,
 }
 
 /// How a channel is to look for changes.
@@ -112,6 +124,8 @@ pub struct Origin {
 pub struct Channel {
     origin: Rc<Origin>,
     name: String,
+    /// What the database there is known to have, shared by all who use it.
+    pub known: Rc<Known>,
     is_visible: Rc<Cell<bool>>,
     /// Whether it ever waited for changes. One that does not is no channel to care for.
     is_live: Cell<bool>,
@@ -122,6 +136,9 @@ pub struct Channel {
     asked_ms: Cell<f64>,
     moved_ms: Cell<f64>,
     bell: RefCell<Option<oneshot::Sender<()>>>,
+    /// It may be another database now, which nobody has looked into yet.
+    is_doubted: Cell<bool>,
+    doubts: RefCell<Option<oneshot::Sender<()>>>,
 }
 
 impl Origin {
@@ -140,9 +157,12 @@ impl Origin {
 
     /// The database of this name, as the server spells it in its feed of moves.
     pub fn channel(self: &Rc<Self>, name: &str) -> Rc<Channel> {
+        let others = self.channels.borrow().iter().filter_map(Weak::upgrade).collect::<Vec<_>>();
+        let same = others.iter().find(|channel| channel.name == name);
         let channel = Rc::new(Channel {
             origin: self.clone(),
             name: name.to_owned(),
+            known: same.map_or_else(Rc::default, |channel| channel.known.clone()),
             is_visible: Rc::default(),
             is_live: Cell::new(false),
             is_due: Cell::new(true),
@@ -150,15 +170,21 @@ impl Origin {
             asked_ms: Cell::new(f64::MIN),
             moved_ms: Cell::new(f64::MIN),
             bell: RefCell::default(),
+            is_doubted: Cell::default(),
+            doubts: RefCell::default(),
         });
         self.channels.borrow_mut().push(Rc::downgrade(&channel));
         channel
     }
 
-    fn live(&self) -> Vec<Rc<Channel>> {
+    fn all(&self) -> Vec<Rc<Channel>> {
         let mut channels = self.channels.borrow_mut();
         channels.retain(|channel| channel.strong_count() > 0);
-        channels.iter().filter_map(Weak::upgrade).filter(|channel| channel.is_live.get()).collect()
+        channels.iter().filter_map(Weak::upgrade).collect()
+    }
+
+    fn live(&self) -> Vec<Rc<Channel>> {
+        self.all().into_iter().filter(|channel| channel.is_live.get()).collect()
     }
 
     /// Ends the feed of moves where nobody is left to listen for.
@@ -184,10 +210,15 @@ impl Origin {
         shared.clone().then(|()| pending()).boxed_local()
     }
 
-    fn moved(&self, names: &[String]) {
-        for channel in self.live() {
-            if names.contains(&channel.name) {
-                channel.moved();
+    fn moved(&self, moves: &[Move]) {
+        for channel in self.all() {
+            for one in moves.iter().filter(|one| one.name == channel.name) {
+                if channel.is_live.get() {
+                    channel.moved();
+                }
+                if one.is_other {
+                    channel.be_doubted();
+                }
             }
         }
     }
@@ -203,9 +234,9 @@ async fn tell(origin: Weak<Origin>, platform: Rc<dyn Platform>, moves: Rc<dyn Mo
         now.is_told.set(true);
         now.live().iter().for_each(|channel| channel.moved());
         drop(now);
-        while let Ok((names, next)) = moves.after(&since).await {
+        while let Ok((moved, next)) = moves.after(&since).await {
             let Some(now) = origin.upgrade() else { return };
-            now.moved(&names);
+            now.moved(&moved);
             since = next;
         }
     }
@@ -246,6 +277,33 @@ impl Channel {
     /// It had changes when it was asked, so that more may follow soon.
     pub fn had_changes(&self) {
         self.moved_ms.set(self.origin.platform.now_ms());
+    }
+
+    /// It was found to be another database: whoever else uses it wants to look.
+    pub fn doubt(&self) {
+        let others = self.origin.all();
+        let others = others.iter().filter(|other| other.name == self.name && !std::ptr::eq(&***other, self));
+        others.for_each(|other| other.be_doubted());
+    }
+
+    fn be_doubted(&self) {
+        self.is_doubted.set(true);
+        if let Some(bell) = self.doubts.take() {
+            // Nobody may wait just now; then the next one looks.
+            let _ = bell.send(());
+        }
+    }
+
+    /// Resolves when it may be another database, as others found.
+    pub async fn doubted(&self) {
+        while !self.is_doubted.take() {
+            let (bell, rung) = oneshot::channel();
+            *self.doubts.borrow_mut() = Some(bell);
+            if rung.await.is_err() {
+                // Somebody else waits in our place.
+                pending::<()>().await;
+            }
+        }
     }
 
     /// It may have moved: whoever waits looks at once.

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     error::{Error, Kind, Result},
     model::{Content, Digest, Rev, Seq},
-    peer::{Fetched, LocalDoc, MissingRevs, PeerInfo, ReplicatedAttachment, ReplicatedDoc},
+    peer::{Fetched, LocalDoc, MissingRevs, Peer, PeerInfo, ReplicatedAttachment, ReplicatedDoc},
 };
 
 /// How many documents are asked for at once where there is no `_bulk_get`. A browser gives one server
@@ -45,6 +45,7 @@ impl RemoteDatabase {
         // Seconds, as text, since CouchDB 3. Clusters before said "0"; CouchDB 1 (microseconds) and
         // PouchDB's server (milliseconds) say when they were started, which tells nothing of a database.
         let made = info.instance_start_time.filter(|time| time.len() == 10);
+        self.channel.known.begin(made.as_deref());
         Ok(PeerInfo {
             update_seq: Seq(update_seq),
             doc_count: info.doc_count,
@@ -61,13 +62,22 @@ impl RemoteDatabase {
             #[serde(default)]
             possible_ancestors: Vec<Rev>,
         }
+        let leaves = self.channel.known.unknown(leaves);
+        if leaves.is_empty() {
+            return Ok(Vec::new());
+        }
         let asked: BTreeMap<&str, &[Rev]> =
             leaves.iter().map(|(id, revs)| (id.as_str(), revs.as_slice())).collect();
         let body = serde_json::to_string(&asked).map_err(|_| Error::bad_request("Bad revisions"))?;
         let text = self.http.json("POST", "/_revs_diff", Some(body)).await?;
         let mut missing: HashMap<String, Missing> = http::parse(&text)?;
-        let lacking = leaves.into_iter().filter_map(|(id, _)| {
-            let found = missing.remove(&id).filter(|found| !found.missing.is_empty())?;
+        let lacking = leaves.into_iter().filter_map(|(id, revs)| {
+            let mut found = missing.remove(&id)?;
+            // What was not asked about is not the source's to give.
+            found.missing.retain(|rev| revs.contains(rev));
+            if found.missing.is_empty() {
+                return None;
+            }
             Some(MissingRevs { id, revs: found.missing, possible_ancestors: found.possible_ancestors })
         });
         Ok(lacking.collect())
@@ -77,18 +87,47 @@ impl RemoteDatabase {
         if wanted.is_empty() {
             return Ok(Vec::new());
         }
-        if !self.lacks_bulk_get.get() {
+        let (mut fetched, mut is_refused) = (None, false);
+        if self.may_try(&self.no_bulk_get_until_ms) {
             match self.bulk_get_once(&wanted).await {
                 // Older servers take it for a document, or for nothing at all.
                 Err(error)
                     if matches!(error.status(), 400 | 404 | 405 | 415 | 501)
                         && !is_database_missing(&error) =>
                 {
-                    self.lacks_bulk_get.set(true);
+                    is_refused = true;
                 }
-                result => return result,
+                answer => fetched = Some(answer?),
             }
         }
+        let mut fetched = match fetched {
+            Some(fetched) => fetched,
+            None => self.fetch_singly(&wanted).await?,
+        };
+        if is_refused && fetched.iter().any(|fetched| fetched.doc.is_ok()) {
+            self.do_without(&self.no_bulk_get_until_ms);
+        } else if is_refused {
+            // Nothing works: the database may be gone.
+            self.info().await?;
+        }
+        // What is left out of an answer must not be left out of the replication.
+        let mut at = 0;
+        for MissingRevs { id, revs, .. } in wanted {
+            // Answers mostly come in the order of the questions.
+            let first = at;
+            while fetched.get(at).is_some_and(|fetched| fetched.id == id) {
+                at += 1;
+            }
+            if at == first && !fetched.iter().any(|fetched| fetched.id == id) {
+                for rev in revs {
+                    fetched.push(Fetched { id: id.clone(), rev: Some(rev), doc: Err(Error::missing()) });
+                }
+            }
+        }
+        Ok(fetched)
+    }
+
+    async fn fetch_singly(&self, wanted: &[MissingRevs]) -> Result<Vec<Fetched>> {
         let mut fetches = stream::iter(wanted).map(|wanted| self.open_revs(wanted)).buffered(SINGLE_FETCHES);
         let mut fetched = Vec::new();
         while let Some(some) = fetches.next().await {
@@ -126,7 +165,7 @@ impl RemoteDatabase {
         Ok(fetched)
     }
 
-    async fn open_revs(&self, wanted: MissingRevs) -> Result<Vec<Fetched>> {
+    async fn open_revs(&self, wanted: &MissingRevs) -> Result<Vec<Fetched>> {
         let mut fetched = Vec::with_capacity(wanted.revs.len());
         for revs in wanted.revs.chunks(REVS_IN_A_URL) {
             match self.open_some_revs(&wanted.id, revs).await {
@@ -205,6 +244,18 @@ impl RemoteDatabase {
         let second = again.digest().await?;
         distrusts.set(second != digest && second != first);
         if second == digest || second == first { Ok(again) } else { Err(damaged()) }
+    }
+
+    /// `None` for CouchDB's own filters, and for one that is not there: the feed has an error for that.
+    pub(super) async fn read_filter_code(&self, filter: &str) -> Result<Option<String>> {
+        let Some((design, name)) = filter.split_once('/') else { return Ok(None) };
+        match self.http.json("GET", &doc_path(&format!("_design/{design}"))?, None).await {
+            Err(error) if error.kind() == Kind::NotFound && !is_database_missing(&error) => Ok(None),
+            text => {
+                let design: Value = http::parse(&text?)?;
+                Ok(design["filters"][name].as_str().map(str::to_owned))
+            }
+        }
     }
 
     pub(super) async fn read_local_doc(&self, id: &str) -> Result<Option<LocalDoc>> {

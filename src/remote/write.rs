@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use futures::{StreamExt, stream};
+use futures::FutureExt;
 use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
 
@@ -18,9 +18,9 @@ use super::{
     url::doc_path,
 };
 use crate::{
-    error::{Error, Kind, Result},
-    model::{Content, Rev, hex},
-    peer::{LocalDoc, ReplicatedDoc},
+    error::{Error, Pending, Result},
+    model::{Content, Digest, Rev, hex},
+    peer::{LocalDoc, Peer, ReplicatedDoc},
 };
 
 /// Larger attachments are never base64.
@@ -33,9 +33,6 @@ const INLINE_TOTAL_BYTES: u64 = 4 * INLINE_BYTES;
 /// limit for bodies (1 MiB), which many a CouchDB stands behind, and long enough that the round trip
 /// does not count.
 const BULK_BYTES: usize = 1_000_000;
-
-/// How many documents with large attachments are sent at once.
-const PUTS_AT_ONCE: usize = 3;
 
 const BULK_HEAD: &str = "{\"new_edits\":false,\"docs\":[";
 
@@ -55,11 +52,8 @@ impl RemoteDatabase {
         }
         self.write_bulk(&docs, bulk, &mut outcomes).await?;
 
-        let docs = &docs;
-        let put = |index: usize| async move { (index, self.write_alone(&docs[index]).await) };
-        let mut puts = stream::iter(alone).map(put).buffer_unordered(PUTS_AT_ONCE);
-        while let Some((index, outcome)) = puts.next().await {
-            outcomes[index] = outcome?;
+        for index in alone {
+            outcomes[index] = self.write_alone(&docs[index]).await?;
         }
         Ok(outcomes)
     }
@@ -73,22 +67,36 @@ impl RemoteDatabase {
         let whole = 0..bulk.texts.len();
         let mut ranges = if whole.is_empty() { Vec::new() } else { vec![whole] };
         while let Some(range) = ranges.pop() {
-            match self.post_docs(&bulk.texts[range.clone()]).await {
-                Ok(rows) => {
-                    for row in rows {
-                        for &index in &bulk.indexes[range.clone()] {
-                            if row.is_about(&docs[index]) {
-                                outcomes[index] = Err(row.error.clone());
-                            }
-                        }
-                    }
-                }
+            let indexes = &bulk.indexes[range.clone()];
+            let about = |row: &Refused| indexes.iter().find(|&&index| row.is_about(&docs[index])).copied();
+            let error = match self.post_docs(&bulk.texts[range.clone()]).await {
                 Err(error) if !is_about_a_document(&error) => return Err(error),
-                Err(error) if range.len() == 1 => outcomes[bulk.indexes[range.start]] = Err(error),
-                Err(_) => {
-                    let middle = range.start + range.len() / 2;
-                    ranges.extend([middle..range.end, Range { start: range.start, end: middle }]);
+                Err(error) => error,
+                Ok(rows) => {
+                    let nameless = rows.iter().find(|row| about(row).is_none());
+                    let Some(row) = nameless else {
+                        let refused = rows.iter().find(|row| row.error.needs_login());
+                        if let Some(row) = refused
+                            && !self.http.is_known(row.error.clone()).await?
+                        {
+                            ranges.push(range);
+                            continue;
+                        }
+                        for row in rows {
+                            about(&row)
+                                .into_iter()
+                                .for_each(|index| outcomes[index] = Err(row.error.clone()));
+                        }
+                        continue;
+                    };
+                    row.error.clone()
                 }
+            };
+            if range.len() == 1 {
+                outcomes[indexes[0]] = Err(error);
+            } else {
+                let middle = range.start + range.len() / 2;
+                ranges.extend([middle..range.end, Range { start: range.start, end: middle }]);
             }
         }
         Ok(())
@@ -112,35 +120,45 @@ impl RemoteDatabase {
 
     /// One document with all its contents. The outer error is the server's or the login's, the inner
     /// one the document's.
-    async fn write_alone(&self, doc: &ReplicatedDoc) -> Result<Result<()>> {
-        let path = match doc_path(&doc.id) {
-            Ok(path) => format!("{path}?new_edits=false"),
-            Err(error) => return Ok(Err(error)),
-        };
-        let mut outcome = if self.lacks_multipart.get() {
-            self.put_inline(&path, doc).await
-        } else {
-            self.put_multipart(&path, doc).await
-        };
-        // A server that does not take the form says so with one of these. If it takes the same document
-        // the plain way it was the form; if not, it was the document.
-        if let Err(error) = &outcome
-            && matches!(error.status(), 400 | 405 | 406 | 415 | 501)
-            && !self.lacks_multipart.get()
-        {
-            outcome = self.put_inline(&path, doc).await;
-            self.lacks_multipart.set(outcome.is_ok());
-        }
-        match outcome {
-            Err(error) if error.kind() == Kind::Unauthorized => {
-                // A validation function may refuse one document so, and an expired login everything. An
-                // expired login does not get to see the database either, or shows in the next request.
-                self.read_info().await?;
-                Ok(Err(error))
+    fn write_alone<'a>(&'a self, doc: &'a ReplicatedDoc) -> Pending<'a, Result<()>> {
+        async move {
+            let path = match doc_path(&doc.id) {
+                Ok(path) => format!("{path}?new_edits=false"),
+                Err(error) => return Ok(Err(error)),
+            };
+            let may_try = self.may_try(&self.no_multipart_until_ms);
+            let mut outcome = match may_try {
+                true => self.put_multipart(&path, doc).await,
+                false => self.put_inline(&path, doc).await,
+            };
+            // A server that does not take the form says so with one of these. If it takes the same document
+            // the plain way it was the form; if not, it was the document.
+            if let Err(error) = &outcome
+                && matches!(error.status(), 400 | 405 | 406 | 415 | 501)
+                && may_try
+            {
+                outcome = self.put_inline(&path, doc).await;
+                if outcome.is_ok() {
+                    self.do_without(&self.no_multipart_until_ms);
+                }
             }
-            Err(error) if is_database_missing(&error) => Err(error),
-            outcome => Ok(outcome),
+            match outcome {
+                Err(error) if error.needs_login() => {
+                    // A validation function may refuse one document so, and an expired login everything, or what
+                    // not everybody may do.
+                    if !self.http.is_known(error.clone()).await? {
+                        return self.write_alone(doc).await;
+                    }
+                    self.info().await?;
+                    Ok(Err(error))
+                }
+                Err(error) if is_database_missing(&error) => Err(error),
+                // CouchDB answers 500 to a content that is not what its digest says, each time.
+                Err(error) if error.status() == 500 => Ok(Err(damage_of(doc).await?.unwrap_or(error))),
+                outcome => Ok(outcome),
+            }
         }
+        .boxed_local()
     }
 
     async fn put_multipart(&self, path: &str, doc: &ReplicatedDoc) -> Result<()> {
@@ -218,6 +236,20 @@ fn goes_alone(doc: &ReplicatedDoc) -> bool {
         largest = largest.max(size);
     }
     largest > INLINE_BYTES || total > INLINE_TOTAL_BYTES
+}
+
+/// What is wrong with a document's contents: they are not what they were here any more.
+async fn damage_of(doc: &ReplicatedDoc) -> Result<Option<Error>> {
+    for attachment in doc.attachments.iter().filter(|attachment| !attachment.is_encoded) {
+        if let Some(content) = &attachment.content
+            && let Ok(digest) = attachment.digest.parse::<Digest>()
+            && content.digest().await? != digest
+        {
+            let reason = format!("The attachment {} is damaged: its digest is another.", attachment.name);
+            return Ok(Some(Error::bad_request(reason)));
+        }
+    }
+    Ok(None)
 }
 
 /// Whether a refusal of a whole request may be one document's fault.

@@ -7,7 +7,8 @@
 //!                {"session_id":"S2", "recorded_seq":"17-…", …}, … ] }        newest first, at most 50
 //! ```
 //!
-//! Members of ours, which CouchDB passes over: `source_instance` and `target_instance` say which life of a
+//! Members of ours, which CouchDB passes over: `passed_seq`, on a source that is on this device, is how far it has
+//! come since, for counting what is still to be sent; nothing resumes there. `source_instance` and `target_instance` say which life of a
 //! database is spoken of, where it tells; a log of another life is not believed. Then what was denied (see
 //! `denied.rs`).
 //!
@@ -47,6 +48,8 @@ pub enum Recorded {
 /// Which life of each side a checkpoint speaks of: the source's and the target's, where they say.
 pub type Instances = [Option<String>; 2];
 
+const PASSED: &str = "passed_seq";
+
 const INSTANCES: [&str; 2] = ["source_instance", "target_instance"];
 
 /// Whether one of them tells of another life than before.
@@ -78,6 +81,9 @@ struct Side {
     theirs: Vec<Value>,
     /// Whether this session wrote one here, so that the login may.
     was_written: bool,
+    /// It takes a checkpoint whatever revision it names (CouchDB 2 and 3), and does not say which life of a
+    /// database it is: one that was made anew would be told that it has everything.
+    is_blind: bool,
 }
 
 impl Logs {
@@ -159,6 +165,39 @@ impl Logs {
         self.start = seq;
     }
 
+    /// Which of them would take a checkpoint of another life and not notice. A source elsewhere that does not
+    /// tell its life gets a log that says nothing yet, as every target does: if it is made anew before the first
+    /// checkpoint, that one finds it gone.
+    pub async fn beware_of(&mut self, are_blind: [bool; 2]) -> Result<()> {
+        [self.source.is_blind, self.target.is_blind] = are_blind;
+        let is_nameless = self.instances[0].is_none() && !self.source.peer.is_here();
+        if is_nameless && self.source.is_kept && self.source.log.is_none() {
+            self.source_takes_one().await?;
+        }
+        Ok(())
+    }
+
+    /// Whether the source and the target have one of ours.
+    pub fn are_there(&self) -> [bool; 2] {
+        [&self.source, &self.target].map(|side| side.is_kept && side.log.is_some())
+    }
+
+    /// Whether the target takes a small write now, as far as that can be tried: the checkpoint as it stands.
+    pub async fn is_target_well(&mut self) -> bool {
+        let side = &mut self.target;
+        let Some(log) = side.log.clone().filter(|_| side.is_kept && !side.is_blind) else {
+            return side.peer.info().await.is_ok();
+        };
+        match side.peer.put_local_doc(&self.id, log.clone()).await {
+            Ok(rev) => {
+                side.log = Some(LocalDoc { rev: Some(rev), ..log });
+                true
+            }
+            // Another tab was faster.
+            Err(error) => error.kind() == Kind::Conflict,
+        }
+    }
+
     /// Whether there is a checkpoint to resume from.
     pub fn is_kept(&self) -> bool {
         self.source.is_kept || self.target.is_kept
@@ -236,6 +275,15 @@ impl Logs {
         history.extend(self.history.iter().take(MAX_HISTORY - 1).cloned());
         let mut body = self.body(seq, history);
         denied.borrow().save(&mut body);
+        for side in [&self.source, &self.target] {
+            if side.is_kept
+                && side.is_blind
+                && side.log.is_some()
+                && side.peer.local_doc(&self.id).await?.is_none()
+            {
+                return Ok(Recorded::Lost);
+            }
+        }
         if self.source.is_kept {
             match self.source.write(&self.id, &self.session, body.clone()).await {
                 // A source that only lets us read: the target's checkpoint has to do. One that let us
@@ -258,6 +306,24 @@ impl Logs {
         Ok(Recorded::Yes)
     }
 
+    /// Writes down on a source on this device how far it has come, without a word to the other side: what is
+    /// still to be sent is counted from there, also after a restart without a network.
+    pub async fn note(&mut self, seq: &Seq) {
+        if !self.source.is_kept || !self.source.peer.is_here() {
+            return;
+        }
+        let new = || LocalDoc { rev: None, body: self.body(&self.recorded, self.history.clone()) };
+        let mut log = self.source.log.clone().unwrap_or_else(new);
+        if passed_seq(&log.body) == *seq {
+            return;
+        }
+        log.body.insert(PASSED.to_owned(), seq.0.clone());
+        // Another tab may be faster, or the device full: then a little more is counted.
+        if let Ok(rev) = self.source.peer.put_local_doc(&self.id, log.clone()).await {
+            self.source.log = Some(LocalDoc { rev: Some(rev), ..log });
+        }
+    }
+
     fn body(&self, seq: &Seq, history: Vec<Value>) -> Map<String, Value> {
         let mut body = Map::new();
         body.insert("session_id".to_owned(), self.session.as_str().into());
@@ -276,7 +342,7 @@ impl Logs {
 impl Side {
     async fn read(peer: Rc<dyn Peer>, id: &str, is_kept: bool) -> Result<Self> {
         let log = if is_kept { peer.local_doc(id).await? } else { None };
-        Ok(Self { peer, is_kept, log, theirs: Vec::new(), was_written: false })
+        Ok(Self { peer, is_kept, log, theirs: Vec::new(), was_written: false, is_blind: false })
     }
 
     async fn write(&mut self, id: &str, session: &str, mut body: Map<String, Value>) -> Result<Recorded> {
@@ -333,6 +399,11 @@ fn history(body: &Map<String, Value>) -> Vec<Value> {
 
 fn session_of(entry: &Value) -> Option<&str> {
     entry.get("session_id").and_then(Value::as_str)
+}
+
+/// How far the source's side says that it has come, whatever the other side was told.
+pub fn passed_seq(log: &Map<String, Value>) -> Seq {
+    log.get(PASSED).cloned().map_or_else(|| last_seq(log), Seq)
 }
 
 /// How far one side says that it has come.

@@ -12,10 +12,11 @@ use serde::Serialize;
 use super::{
     checkpoint::{self, Instances},
     denied::{Denied, Retry},
-    feed::FETCH_DOCS,
+    feed::{FETCH_DOCS, Worth},
     id::replication_id,
     options::Options,
     report::Summary,
+    suspects::Suspects,
 };
 use crate::{
     error::{Error, Result},
@@ -181,9 +182,16 @@ pub(super) struct Job {
     pub place: RefCell<Option<Seq>>,
     /// How many documents the next request for revisions names.
     pub fetch_docs: Cell<usize>,
+    /// Whether documents are asked for along with changes.
+    pub worth: Cell<Worth>,
     pub denied: RefCell<Denied>,
+    pub suspects: RefCell<Suspects>,
     /// Which life of both sides that place and those documents are of.
     pub instances: RefCell<Instances>,
+    /// Whether each side remembers this replication, as far as the attempt knows.
+    pub has_logs: Cell<[bool; 2]>,
+    /// Under which name it found its checkpoints last.
+    pub known_id: RefCell<String>,
     /// What of it the next attempt tries again.
     pub retry_denied: Cell<Retry>,
     state: RefCell<State>,
@@ -223,8 +231,12 @@ impl Job {
             options,
             place: RefCell::default(),
             fetch_docs: Cell::new(FETCH_DOCS),
+            worth: Cell::default(),
             denied: RefCell::default(),
+            suspects: RefCell::default(),
             instances: RefCell::default(),
+            has_logs: Cell::default(),
+            known_id: RefCell::default(),
             retry_denied: Cell::new(Retry::Light),
             state: RefCell::new(state),
             listener: RefCell::default(),
@@ -287,7 +299,16 @@ impl Job {
 
     pub async fn id(&self) -> Result<String> {
         let (source, target) = (self.source.identity().await?, self.target.identity().await?);
-        Ok(replication_id(&source, &target, &self.options))
+        let code = match self.options.filter_function() {
+            Some(filter) => self.source.filter_code(filter).await?,
+            None => None,
+        };
+        let id = replication_id(&source, &target, &self.options, code.as_deref());
+        if self.known_id.replace(id.clone()) != id {
+            // Its filter function was edited: what it left out may count now.
+            self.place.take();
+        }
+        Ok(id)
     }
 
     /// Up to where the target has everything, as far as can be told without asking it.
@@ -299,7 +320,7 @@ impl Job {
             && let Some(log) = self.source.local_doc(&self.id().await?).await?
         {
             self.denied.borrow_mut().load(&log.body);
-            return Ok(checkpoint::last_seq(&log.body));
+            return Ok(checkpoint::passed_seq(&log.body));
         }
         Ok(self.options.since.clone().filter(|since| since.0 != "now").unwrap_or_else(Seq::zero))
     }

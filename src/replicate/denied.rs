@@ -22,6 +22,8 @@ use crate::{
 /// So many are named. Each costs about 150 bytes in every checkpoint.
 const MAX_NAMED: usize = 100;
 
+const MAX_REASON_CHARS: usize = 200;
+
 const NAMED: &str = "denied";
 const FROM: &str = "denied_from";
 
@@ -31,6 +33,8 @@ pub enum Retry {
     /// None: it only goes on after a failure.
     #[default]
     None,
+    /// Those that a server failed at (5xx): after it was away, it may be a better one.
+    Failed,
     /// Those that are not too large (413): at the start. A photo that is too large for a server stays so,
     /// and is not sent each time a page is opened.
     Light,
@@ -125,7 +129,8 @@ impl Denied {
             ("seq", seq.0),
             ("status", failure.status.into()),
             ("error", failure.name.as_str().into()),
-            ("reason", failure.reason.as_str().into()),
+            // A validation function may say anything; a checkpoint has to stay small.
+            ("reason", failure.reason.chars().take(MAX_REASON_CHARS).collect::<String>().into()),
         ] {
             json.insert(name.to_owned(), value);
         }
@@ -180,6 +185,7 @@ impl Denied {
         for item in known {
             let is_tried = match retry {
                 Retry::None => false,
+                Retry::Failed => item.status >= 500,
                 Retry::Light => item.status != 413,
                 Retry::All => true,
             };

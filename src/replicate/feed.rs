@@ -12,16 +12,20 @@ use std::{
 };
 
 use futures::{
-    FutureExt, Stream, StreamExt, TryStreamExt,
+    Stream, StreamExt, TryStreamExt,
     future::{Either, select},
     stream,
 };
 
-use super::{Options, Style, control::Job};
+use super::{
+    Options, Style,
+    control::Job,
+    lives::{Lives, goes_back},
+};
 use crate::{
     error::Result,
     model::{Rev, Seq},
-    peer::{Change, ChangesPage, ChangesQuery, Fetched, MissingRevs, Peer},
+    peer::{Along, Change, ChangesPage, ChangesQuery, Fetched, MissingRevs, Peer},
     platform::Platform,
 };
 
@@ -41,6 +45,16 @@ const MOST_FETCH_DOCS: usize = 500;
 /// How many such requests are under way for one page.
 const FETCHES_AT_ONCE: usize = 2;
 
+/// What a request and its answer weigh beside what they carry: about two kilobytes over HTTP/1.1.
+const REQUEST_BYTES: i64 = 1_000;
+
+/// Documents are asked for again when they would have spared so many requests more than not…
+const WORTH_AGAIN: i64 = 8 * REQUEST_BYTES;
+/// …and what they were worth is remembered up to this…
+const MOST_WORTH: i64 = 16 * REQUEST_BYTES;
+/// …and this.
+const LEAST_WORTH: i64 = -256 * REQUEST_BYTES;
+
 /// A live source that answers at once with nothing, though it was asked to wait, is asked again no
 /// sooner than this.
 const MIN_WAIT_MS: u32 = 1_000;
@@ -51,6 +65,8 @@ pub enum Item {
     Batch(Batch),
     /// There is no more, for now or at all.
     CaughtUp,
+    /// Nothing came, and a checkpoint that was put off is due. Not the feed's own.
+    Due,
 }
 
 /// What the target lacks of one page of changes.
@@ -85,9 +101,9 @@ pub struct Feed<'a> {
     pub query: ChangesQuery,
     /// The target had nothing at the start, so it need not be asked what it lacks.
     pub is_target_empty: Cell<bool>,
-    /// Which life of the source this is, if it says.
-    pub instance: Option<String>,
-    /// Set where the feed ends because the source is another database now.
+    /// Whether both sides are what they were.
+    pub lives: Lives<'a>,
+    /// Set where the feed ends because one of them is another database now.
     pub is_lost: Cell<bool>,
     /// Changes to begin with, as if they came first in the feed.
     pub first: RefCell<Vec<Change>>,
@@ -102,6 +118,37 @@ enum Step {
     Wait,
     End,
 }
+
+/// What documents in the feed are worth that a live source sends along with its changes: what they spare less
+/// what they cost, in bytes.
+///
+/// A page that tells all that the target lacks spares a request. A document costs what it weighs if the target
+/// has it (this device's own changes come back) or if its history is not told (all but first revisions). While
+/// that costs more than it spares they are not asked for, and then it is counted what they would have spared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Worth {
+    bytes: i64,
+    is_asked: bool,
+}
+
+impl Default for Worth {
+    fn default() -> Self {
+        Self { bytes: 4 * REQUEST_BYTES, is_asked: true }
+    }
+}
+
+impl Worth {
+    /// After a page that spared a request, or would have, and brought so many bytes in vain.
+    fn after(self, spares: bool, vain_bytes: usize) -> Self {
+        let cost = if self.is_asked || spares { vain_bytes as i64 } else { REQUEST_BYTES };
+        let bytes = self.bytes + i64::from(spares) * REQUEST_BYTES - cost;
+        let bytes = bytes.clamp(LEAST_WORTH, MOST_WORTH);
+        Self { bytes, is_asked: bytes >= if self.is_asked { 0 } else { WORTH_AGAIN } }
+    }
+}
+
+/// A page, and whether documents were asked for if it was waited for.
+type Waited = (ChangesPage, Option<bool>);
 
 impl<'a> Feed<'a> {
     /// Everything after `since`; ends after the first [`Item::CaughtUp`] unless live.
@@ -123,21 +170,21 @@ impl<'a> Feed<'a> {
     }
 
     /// The next page, or `None` to say that there is none; and how to go on.
-    async fn page(
-        &self,
-        mut since: Seq,
-        mut step: Step,
-    ) -> Result<Option<(Option<ChangesPage>, (Seq, Step))>> {
+    async fn page(&self, mut since: Seq, mut step: Step) -> Result<Option<(Option<Waited>, (Seq, Step))>> {
         let limit = self.options.batch_size.max(1);
         loop {
             match step {
                 Step::Read => {
                     let results = self.first.take();
                     if !results.is_empty() {
-                        let page = ChangesPage { results, last_seq: since.clone(), pending: None };
-                        return Ok(Some((Some(page), (since, Step::Hold))));
+                        let last_seq = since.clone();
+                        let page = ChangesPage { results, last_seq, pending: None, docs: Vec::new() };
+                        return Ok(Some((Some((page, None)), (since, Step::Hold))));
                     }
                     let page = self.source.changes(&self.query, &since, limit, None).await?;
+                    if goes_back(&since, &page.last_seq) && self.is_over(&since).await? {
+                        return Ok(None);
+                    }
                     let has_moved = page.last_seq != since;
                     // An empty page in the middle is one whose changes a filter passed over.
                     let is_last = match page.pending {
@@ -148,7 +195,7 @@ impl<'a> Feed<'a> {
                     let next = if is_last { Step::Announce } else { Step::Read };
                     if !page.results.is_empty() || has_moved {
                         let since = page.last_seq.clone();
-                        return Ok(Some((Some(page), (since, next))));
+                        return Ok(Some((Some((page, None)), (since, next))));
                     }
                     step = next;
                 }
@@ -166,59 +213,59 @@ impl<'a> Feed<'a> {
                     return Ok(Some((None, (since, next))));
                 }
                 Step::Wait => {
-                    let Some(page) = self.wait(&since, limit).await? else {
-                        if self.is_another().await? {
-                            self.is_lost.set(true);
-                            return Ok(None);
-                        }
-                        continue;
-                    };
+                    let is_asked = self.job.worth.get().is_asked;
+                    let page = self.wait(&since, limit, is_asked).await?;
+                    let is_doubted = page.as_ref().is_none_or(|page| goes_back(&since, &page.last_seq));
+                    if is_doubted && self.is_over(&since).await? {
+                        return Ok(None);
+                    }
+                    let Some(page) = page else { continue };
                     if page.results.is_empty() {
                         since = page.last_seq;
                         continue;
                     }
                     let next = if page.pending == Some(0) { Step::Announce } else { Step::Read };
                     let since = page.last_seq.clone();
-                    return Ok(Some((Some(page), (since, next))));
+                    return Ok(Some((Some((page, Some(is_asked))), (since, next))));
                 }
                 Step::End => return Ok(None),
             }
         }
     }
 
-    /// `None` after a wake-up: the line may have died while the device slept.
-    async fn wait(&self, since: &Seq, limit: usize) -> Result<Option<ChangesPage>> {
+    /// `None` after a wake-up, as the line may have died while the device slept, or where it may be waiting
+    /// for something that is no more.
+    async fn wait(&self, since: &Seq, limit: usize, include_docs: bool) -> Result<Option<ChangesPage>> {
         let asked_ms = self.platform.now_ms();
-        let waiting = self.source.changes(&self.query, since, limit, Some(self.options.timeout_ms));
-        let page = match select(self.job.woken().boxed_local(), waiting).await {
+        let query = ChangesQuery { include_docs, ..self.query.clone() };
+        let waiting = self.source.changes(&query, since, limit, Some(self.options.timeout_ms));
+        let (page, doubt) = match select(self.lives.doubt(), waiting).await {
             Either::Left(_) => return Ok(None),
-            Either::Right((page, _)) => page?,
+            Either::Right((page, doubt)) => (page?, doubt),
         };
         let waited_ms = self.platform.now_ms() - asked_ms;
         if page.results.is_empty() && waited_ms < f64::from(MIN_WAIT_MS) {
             let pause = self.platform.sleep(MIN_WAIT_MS);
-            if let Either::Left(_) = select(self.job.woken().boxed_local(), pause).await {
+            if let Either::Left(_) = select(doubt, pause).await {
                 return Ok(None);
             }
         }
         Ok(Some(page))
     }
 
-    /// Whether the source was deleted and made anew since: its feed may never come to where we wait.
-    async fn is_another(&self) -> Result<bool> {
-        if self.instance.is_none() {
-            return Ok(false);
-        }
-        let now = self.source.info().await?.instance_start_time;
-        Ok(now.is_some() && now != self.instance)
+    /// Whether what was begun is void.
+    async fn is_over(&self, since: &Seq) -> Result<bool> {
+        let are_others = self.lives.are_others(since).await?;
+        self.is_lost.set(are_others);
+        Ok(are_others)
     }
 
     /// Asks the target what it lacks of a page, and the source for that.
-    async fn batch(&self, page: ChangesPage, is_target_empty: bool) -> Result<Batch> {
+    async fn batch(&self, (mut page, waited): Waited, is_target_empty: bool) -> Result<Batch> {
         let leaves = self.leaves(&page);
         let count = |revs: usize| revs as u64;
         let checked = leaves.iter().map(|(_, revs)| count(revs.len())).sum();
-        let missing: Vec<MissingRevs> = if leaves.is_empty() {
+        let mut missing: Vec<MissingRevs> = if leaves.is_empty() {
             Vec::new()
         } else if is_target_empty {
             let all = |(id, revs)| MissingRevs { id, revs, possible_ancestors: Vec::new() };
@@ -229,19 +276,20 @@ impl<'a> Feed<'a> {
         let found = missing.iter().map(|missing| count(missing.revs.len())).sum();
         let ancestors =
             missing.iter().map(|missing| (missing.id.clone(), missing.possible_ancestors.clone())).collect();
+        let is_first = |lacking: &MissingRevs| matches!(&lacking.revs[..], [rev] if rev.generation == 1);
+        let would_spare = !missing.is_empty() && missing.iter().all(is_first);
+        let (mut came, vain_bytes) = came_along(&mut missing, std::mem::take(&mut page.docs));
+        if let Some(is_asked) = waited {
+            let spares = if is_asked { !came.is_empty() && missing.is_empty() } else { would_spare };
+            self.job.worth.set(self.job.worth.get().after(spares, vain_bytes));
+        }
         let fetched: Vec<Vec<Fetched>> = stream::iter(chunks(missing, self.job.fetch_docs.get()))
             .map(|missing| self.fetch(missing))
             .buffered(FETCHES_AT_ONCE)
             .try_collect()
             .await?;
-        Ok(Batch {
-            last_seq: page.last_seq,
-            pending: page.pending,
-            fetched: fetched.into_iter().flatten().collect(),
-            ancestors,
-            checked,
-            found,
-        })
+        came.extend(fetched.into_iter().flatten());
+        Ok(Batch { last_seq: page.last_seq, pending: page.pending, fetched: came, ancestors, checked, found })
     }
 
     async fn fetch(&self, missing: Vec<MissingRevs>) -> Result<Vec<Fetched>> {
@@ -279,6 +327,25 @@ impl<'a> Feed<'a> {
     }
 }
 
+/// Takes what came along and is missing from what is missing. The rest came in vain: so many bytes.
+fn came_along(missing: &mut Vec<MissingRevs>, docs: Vec<Along>) -> (Vec<Fetched>, usize) {
+    let (mut came, mut vain_bytes) = (Vec::new(), 0);
+    for Along { doc, bytes } in docs {
+        let wanted = doc.and_then(|doc| {
+            let lacking = missing.iter_mut().find(|lacking| lacking.id == doc.id)?;
+            let at = lacking.revs.iter().position(|rev| rev == doc.rev())?;
+            let rev = Some(lacking.revs.swap_remove(at));
+            Some(Fetched { id: doc.id.clone(), rev, doc: Ok(doc) })
+        });
+        match wanted {
+            Some(fetched) => came.push(fetched),
+            None => vain_bytes += bytes,
+        }
+    }
+    missing.retain(|lacking| !lacking.revs.is_empty());
+    (came, vain_bytes)
+}
+
 /// A revision id in a document's history.
 const REV_BYTES: usize = 35;
 
@@ -311,6 +378,52 @@ fn chunks(mut missing: Vec<MissingRevs>, size: usize) -> Vec<Vec<MissingRevs>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn documents_are_asked_for_while_they_spare_more_than_they_cost() {
+        let spares = |worth: Worth, times: usize| (0..times).fold(worth, |worth, _| worth.after(true, 0));
+        let worth = spares(Worth::default(), 100);
+        assert_eq!((worth.bytes, worth.is_asked), (MOST_WORTH, true));
+        // What comes in vain beside what does not counts too.
+        assert_eq!(worth.after(true, 3_000).bytes, MOST_WORTH - 2_000);
+        assert_eq!(worth.after(false, 0), worth);
+        let worth = worth.after(false, 20_000);
+        assert_eq!((worth.bytes, worth.is_asked), (-4_000, false));
+        // Back only when there is something to go by.
+        assert!(!spares(worth, 11).is_asked && spares(worth, 12).is_asked);
+        assert_eq!(worth.after(false, 0).bytes, -5_000);
+        // A very large one is remembered for long, and not for ever.
+        let worth = Worth::default().after(false, 8_000_000);
+        assert!(!spares(worth, 263).is_asked && spares(worth, 264).is_asked);
+        assert!(!spares(Worth::default(), 1).after(false, 5_001).is_asked);
+    }
+
+    #[test]
+    fn what_came_along_is_taken_once_and_only_if_it_is_missing() {
+        let rev = |text: &str| text.parse::<Rev>().unwrap();
+        let along = |id: &str, rev_text: &str| Along {
+            doc: Some(crate::peer::ReplicatedDoc {
+                id: id.to_owned(),
+                path: vec![rev(rev_text)],
+                deleted: false,
+                body: "{}".to_owned(),
+                attachments: Vec::new(),
+            }),
+            bytes: 10,
+        };
+        let lacks = |id: &str, revs: &[&str]| MissingRevs {
+            id: id.to_owned(),
+            revs: revs.iter().map(|text| rev(text)).collect(),
+            possible_ancestors: Vec::new(),
+        };
+        let mut missing = vec![lacks("a", &["1-a", "1-b"]), lacks("b", &["1-a"]), lacks("c", &["2-a"])];
+        let docs = vec![along("b", "1-a"), along("b", "1-a"), along("a", "1-b"), along("x", "1-a")];
+        let none = Along { doc: None, bytes: 100 };
+        let (came, vain_bytes) = came_along(&mut missing, docs.into_iter().chain([none]).collect());
+        let names: Vec<_> = came.iter().map(|fetched| fetched.id.as_str()).collect();
+        assert_eq!((names, vain_bytes), (vec!["b", "a"], 120));
+        assert_eq!(missing, [lacks("a", &["1-a"]), lacks("c", &["2-a"])]);
+    }
 
     #[test]
     fn requests_grow_and_shrink_with_what_they_bring() {

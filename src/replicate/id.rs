@@ -13,16 +13,23 @@ pub const REPLICATION_ID_VERSION: u32 = 1;
 /// The id of a replication's checkpoints (`_local/<id>`): the same for the same peers and the same
 /// question. It is not the id that CouchDB or PouchDB would choose, so nobody's checkpoints mix.
 ///
+/// `filter_code` is that of a filter function, so that changing it starts a replication anew, as in CouchDB.
+///
 /// Shape: 32 hexadecimal digits, the MD5 of a canonical JSON array of everything that decides which
 /// documents go over.
-pub fn replication_id(source: &str, target: &str, options: &Options) -> String {
+pub fn replication_id(source: &str, target: &str, options: &Options, filter_code: Option<&str>) -> String {
     let mut doc_ids = options.doc_ids.clone();
     if let Some(ids) = &mut doc_ids {
         sort_by(ids, |a, b| a.cmp(b));
         ids.dedup();
     }
     // Parameters without a filter decide nothing.
-    let query_params = options.filter.as_ref().map(|_| Value::Object(options.query_params.clone()));
+    let filter = options.filter_function();
+    let query_params = filter.map(|_| Value::Object(options.query_params.clone()));
+    let filter = match filter_code {
+        Some(code) => json!([filter, code]),
+        None => json!(filter),
+    };
     let parts = json!([
         "settee",
         REPLICATION_ID_VERSION,
@@ -30,7 +37,7 @@ pub fn replication_id(source: &str, target: &str, options: &Options) -> String {
         target,
         doc_ids,
         options.selector,
-        options.filter,
+        filter,
         query_params,
         (options.style == Style::MainOnly).then_some("main_only"),
         options.since,
@@ -61,13 +68,19 @@ mod tests {
         serde_json::from_str(json).unwrap()
     }
 
+    fn id(source: &str, target: &str, options: &Options) -> String {
+        replication_id(source, target, options, None)
+    }
+
     #[test]
     fn the_same_question_has_the_same_id() {
         let a = options(
             r#"{"doc_ids":["b","a"],"selector":{"x":1,"y":{"p":1,"q":2}},"batch_size":7,"live":true}"#,
         );
         let b = options(r#"{"doc_ids":["a","b","a"],"selector":{"y":{"q":2,"p":1},"x":1}}"#);
-        assert_eq!(replication_id("s", "t", &a), replication_id("s", "t", &b));
+        assert_eq!(id("s", "t", &a), id("s", "t", &b));
+        let named = options(r#"{"doc_ids":["a","b"],"filter":"_doc_ids"}"#);
+        assert_eq!(id("s", "t", &named), id("s", "t", &options(r#"{"doc_ids":["a","b"]}"#)));
     }
 
     #[test]
@@ -82,16 +95,19 @@ mod tests {
             r#"{"style":"main_only"}"#,
             r#"{"since":"5-x"}"#,
         ];
-        let ids: std::collections::HashSet<_> =
-            variants.iter().map(|v| replication_id("s", "t", &options(v))).collect();
+        let ids: std::collections::HashSet<_> = variants.iter().map(|v| id("s", "t", &options(v))).collect();
         assert_eq!(ids.len(), variants.len());
-        assert_ne!(replication_id("s", "t", &options("{}")), replication_id("t", "s", &options("{}")));
+        assert_ne!(id("s", "t", &options("{}")), id("t", "s", &options("{}")));
+        let filtered = options(r#"{"filter":"d/f"}"#);
+        let with = |code| replication_id("s", "t", &filtered, code);
+        assert_ne!(with(Some("function () {}")), with(Some("function (doc) {}")));
+        assert_eq!(with(Some("function () {}")), with(Some("function () {}")));
     }
 
     /// Changing this value makes every device start from the beginning: raise the version then.
     #[test]
     fn the_recipe_is_fixed() {
-        let id = replication_id("uuid:1", "http://localhost:5984/photos", &options("{}"));
+        let id = id("uuid:1", "http://localhost:5984/photos", &options("{}"));
         assert_eq!(id, "b91b74f13d8b7d561b3e43e9280de5bb");
     }
 }

@@ -5,7 +5,11 @@ use std::{fmt, rc::Rc};
 use serde::{Deserialize, Deserializer, de::Error as _};
 use serde_json::{Map, Value};
 
-use crate::{model::Seq, peer::ChangesQuery};
+use crate::{
+    error::{Error, Kind, Result},
+    model::Seq,
+    peer::ChangesQuery,
+};
 
 /// The longest pause between two attempts. CouchDB's and PouchDB's ten minutes and more leave a device
 /// that came back online waiting; a minute costs a server that is down nothing it would notice.
@@ -48,8 +52,8 @@ pub struct Options {
     /// silently goes unnoticed.
     #[serde(rename = "timeout")]
     pub timeout_ms: u32,
-    /// At most so often a checkpoint is written while catching up; when all is there one is written at
-    /// once. One for each batch would add two requests to each.
+    /// At most so often a checkpoint is written; the first time that all is there one is written at once.
+    /// One for each batch would add two requests to each. A sixtieth as often where the target had everything.
     pub checkpoint_interval_ms: u32,
     /// Makes the target if it is not there (404).
     pub create_target: bool,
@@ -82,13 +86,40 @@ impl Default for Options {
 }
 
 impl Options {
+    /// 400 `query_parse_error` for a size or time of 0, and where more than one of the options that choose
+    /// documents is given, as in CouchDB: which one counts would be anybody's guess.
+    pub fn check(&self) -> Result<()> {
+        let bad = |reason: &'static str| Err(Error::new(Kind::QueryParse, reason));
+        let least = self.batch_size.min(self.batches_limit).min(self.timeout_ms as usize);
+        if least == 0 || self.heartbeat_ms == Some(0) {
+            return bad("`batch_size`, `batches_limit`, `timeout` and `heartbeat` are at least 1");
+        }
+        let given = [self.doc_ids.is_some(), self.selector.is_some(), self.filter_function().is_some()];
+        if given.into_iter().filter(|is_given| *is_given).count() > 1 {
+            return bad("`doc_ids`, `selector` and `filter` exclude one another");
+        }
+        Ok(())
+    }
+
+    /// The filter that is asked of the source by name. Beside `doc_ids` or a selector CouchDB's names for
+    /// those say nothing new.
+    pub fn filter_function(&self) -> Option<&str> {
+        self.filter.as_deref().filter(|filter| match *filter {
+            "_doc_ids" => self.doc_ids.is_none(),
+            "_selector" => self.selector.is_none(),
+            _ => true,
+        })
+    }
+
     /// What is asked of the source's feed.
     pub fn query(&self) -> ChangesQuery {
         ChangesQuery {
             doc_ids: self.doc_ids.clone(),
             selector: self.selector.clone(),
-            filter: self.filter.clone(),
+            filter: self.filter_function().map(str::to_owned),
             query_params: self.query_params.clone(),
+            include_docs: false,
+            is_main_only: self.style == Style::MainOnly,
         }
     }
 }
@@ -132,7 +163,7 @@ impl Checkpoints {
 
 /// PouchDB's spelling: `true`, `false`, `"source"`, `"target"`.
 impl<'de> Deserialize<'de> for Checkpoints {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
         match Value::deserialize(deserializer)? {
             Value::Bool(true) => Ok(Self::Both),
             Value::Bool(false) => Ok(Self::None),
@@ -146,7 +177,7 @@ impl<'de> Deserialize<'de> for Checkpoints {
 
 /// A number of milliseconds; `true` and `false` leave the default, as a line that nobody keeps alive
 /// dies silently.
-fn heartbeat<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
+fn heartbeat<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Option<u32>, D::Error> {
     match Value::deserialize(deserializer)? {
         Value::Null | Value::Bool(_) => Ok(None),
         Value::Number(ms) => ms

@@ -19,15 +19,19 @@ use super::{
     control::Job,
     denied::Retry,
     feed::{Batch, Feed, Item},
+    lives::{Lives, goes_back},
     report::DocRev,
     transfer::Transfer,
 };
 use crate::{
     error::{Error, Kind, Result},
     model::{Seq, hex},
-    peer::{ChangesQuery, Peer},
+    peer::{ChangesQuery, Peer, PeerInfo},
     platform::Platform,
 };
+
+/// So many times as rare is a checkpoint without news: five minutes where the other is five seconds.
+const WITHOUT_NEWS: f64 = 60.0;
 
 /// Why an attempt ended before its work did.
 enum Halt {
@@ -85,6 +89,17 @@ struct Replication {
     not_before_ms: Cell<f64>,
 }
 
+/// Who both sides are, at the start of an attempt.
+struct Met {
+    /// It has never had a document.
+    is_target_empty: bool,
+    instances: Instances,
+    /// They would take a checkpoint of another life and not notice.
+    are_blind: [bool; 2],
+    /// Where the source's feed ends, if it is not here.
+    end: Option<Seq>,
+}
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Told {
     Nothing,
@@ -140,6 +155,7 @@ impl Replication {
     }
 
     async fn unless_paused(&self) -> Result<()> {
+        self.job.options.check()?;
         let mut pauses = Pauses::new(self.job.options.back_off.clone());
         loop {
             let interrupted = self.job.interrupted().boxed_local();
@@ -167,12 +183,18 @@ impl Replication {
             // is no reason to wait for hours.
             let early_ms = self.not_before_ms.get() - job.platform.now_ms();
             if early_ms > 0.0 {
+                job.enter(Phase::Waiting);
+                job.update(|state| state.retry_at_ms = Some(self.not_before_ms.get()));
                 job.platform.sleep((early_ms as u32).min(2 * MAX_ASKED_MS)).await;
+                job.update(|state| state.retry_at_ms = None);
+                job.enter(Phase::Connecting);
             }
             let error = match self.attempt(pauses).await {
                 Ok(()) => return Ok(()),
                 Err(Halt::Lost) => {
                     job.place.take();
+                    job.source.doubt();
+                    job.target.doubt();
                     job.platform.sleep(pauses.next_ms(&*job.platform)).await;
                     continue;
                 }
@@ -193,9 +215,8 @@ impl Replication {
         let asked_ms = error.retry_after_ms().map(|ms| Pauses::after_ms(&*job.platform, ms));
         pause_ms = pause_ms.max(asked_ms.unwrap_or(0));
         let retry_at_ms = job.platform.now_ms() + f64::from(pause_ms);
-        if phase == Phase::NeedsAuth {
-            job.retry_denied.set(Retry::All);
-        }
+        let retry = if phase == Phase::NeedsAuth { Retry::All } else { Retry::Failed };
+        job.retry_denied.set(job.retry_denied.get().max(retry));
         job.update(|state| {
             state.error = Some(error.clone());
             state.retry_at_ms = Some(retry_at_ms);
@@ -248,12 +269,18 @@ impl Replication {
 
     async fn attempt(&self, pauses: &mut Pauses) -> Result<(), Halt> {
         let job = &*self.job;
-        let (is_target_empty, instances) = self.meet().await?;
+        let Met { is_target_empty, instances, are_blind, end } = self.meet().await?;
         let mut logs = self.logs(instances.clone()).await?;
+        logs.beware_of(are_blind).await?;
+        job.has_logs.set(logs.are_there());
         if job.place.borrow().is_none() {
             logs.load_denied(&mut job.denied.borrow_mut());
         }
-        let start = self.start(&logs).await?;
+        let mut start = self.start(&logs).await?;
+        if end.is_some_and(|end| goes_back(&start, &end)) {
+            // That was another database.
+            start = Seq::zero();
+        }
         if start != *logs.start() {
             logs.start_at(start.clone());
         }
@@ -271,7 +298,7 @@ impl Replication {
             job,
             query: job.options.query(),
             is_target_empty: Cell::new(is_target_empty),
-            instance: instances[0].clone(),
+            lives: Lives::new(job, instances),
             is_lost: Cell::new(false),
             is_first_stored: Cell::new(false),
             first: RefCell::new(job.denied.borrow_mut().take(job.retry_denied.get())),
@@ -280,36 +307,67 @@ impl Replication {
         if !is_retrying {
             job.retry_denied.set(Retry::None);
         }
-        let mut has_news = false;
+        let (mut has_news, mut is_settled) = (false, false);
         let items = feed.items(start);
         pin_mut!(items);
         let (mut checked, mut found) = (0, 0);
         let mut recorded_ms = job.platform.now_ms();
-        let mut item = items.next().await;
+        let mut next = None;
         loop {
-            let (is_due, next) = match item {
+            let item = match next.take() {
+                Some(item) => item,
+                None => {
+                    // What was put off is written when it is due, if nothing comes before that.
+                    let is_behind = job.place.borrow().as_ref() != Some(logs.recorded());
+                    let due = match is_behind && logs.is_kept() && job.options.live {
+                        true => job.platform.sleep(self.due_in_ms(recorded_ms, has_news)),
+                        false => pending().boxed_local(),
+                    };
+                    match select(items.next(), due).await {
+                        Either::Left((item, _)) => item,
+                        Either::Right(_) => Some(Ok(Item::Due)),
+                    }
+                }
+            };
+            let mut is_caught_up = false;
+            let is_due = match item {
                 Some(Ok(Item::Batch(batch))) => {
                     (checked, found) = (checked + batch.checked, found + batch.found);
                     let last_seq = batch.last_seq.clone();
-                    has_news |= !batch.fetched.is_empty();
+                    let has_docs = !batch.fetched.is_empty();
+                    has_news |= has_docs;
                     let storing = async {
                         let stored = self.store(batch).await;
                         feed.is_first_stored.set(true);
                         stored
                     };
-                    let (stored, next) = join(storing, items.next()).await;
+                    let (stored, item) = join(storing, items.next()).await;
+                    next = Some(item);
+                    let accused = job.suspects.borrow().accused();
+                    if let Some(is_read) = accused {
+                        let is_well = match is_read {
+                            true => job.source.info().await.is_ok(),
+                            false => logs.is_target_well().await,
+                        };
+                        job.suspects.borrow_mut().judge(is_well);
+                    }
                     stored?;
+                    if has_docs {
+                        job.suspects.borrow_mut().went_through();
+                    }
                     if std::mem::take(&mut is_retrying) {
                         job.denied.borrow_mut().went_through();
                         job.retry_denied.set(Retry::None);
                     }
                     job.place.replace(Some(last_seq));
                     pauses.reset();
-                    (self.is_due(recorded_ms), Some(next))
+                    self.due_in_ms(recorded_ms, has_news || !is_settled) == 0
                 }
-                // Changes that the target had anyway, as what another replication just brought here, are
-                // not worth a checkpoint each.
-                Some(Ok(Item::CaughtUp)) => (has_news || !job.options.live || self.is_due(recorded_ms), None),
+                Some(Ok(Item::CaughtUp)) => {
+                    is_caught_up = true;
+                    !is_settled || self.due_in_ms(recorded_ms, has_news) == 0
+                }
+                Some(Ok(Item::Due)) => true,
                 Some(Err(error)) => return Err(error.into()),
                 None if feed.is_lost.get() => return Err(Halt::Lost),
                 None => return Ok(()),
@@ -324,30 +382,37 @@ impl Replication {
                     Recorded::Yes if is_news && logs.is_kept() => self.tell(Event::Checkpoint(seq)),
                     Recorded::Yes => {}
                 }
+                job.has_logs.set(logs.are_there());
                 job.denied.borrow_mut().replay = None;
             }
-            item = match next {
-                Some(next) => next,
-                None => {
-                    pauses.reset();
-                    self.caught_up();
-                    items.next().await
-                }
-            };
+            if is_caught_up && !is_due {
+                let place = job.place.borrow().clone();
+                logs.note(&place.unwrap_or_else(Seq::zero)).await;
+            }
+            if is_caught_up {
+                is_settled = true;
+                pauses.reset();
+                self.caught_up();
+            }
         }
     }
 
-    /// Whether the target has never had a document, and which life of both sides this is. Makes the target
-    /// if it is not there.
-    async fn meet(&self) -> Result<(bool, Instances)> {
+    /// Asks both sides who they are. Makes the target if it is not there.
+    async fn meet(&self) -> Result<Met> {
         let job = &*self.job;
-        let mut instances = Instances::default();
+        let (mut instances, mut are_blind, mut end) = (Instances::default(), [false; 2], None);
+        let mut note = |side: usize, info: &PeerInfo| {
+            instances[side].clone_from(&info.instance_start_time);
+            are_blind[side] = info.instance_start_time.is_none() && info.update_seq.0.is_string();
+        };
         if !job.source.is_here() {
-            instances[0] = job.source.info().await?.instance_start_time;
+            let info = job.source.info().await?;
+            note(0, &info);
+            end = Some(info.update_seq);
         }
-        let is_empty = match job.target.info().await {
+        let is_target_empty = match job.target.info().await {
             Ok(info) => {
-                instances[1] = info.instance_start_time;
+                note(1, &info);
                 info.total_count == Some(0)
             }
             Err(error) if error.kind() == Kind::NotFound && job.options.create_target => {
@@ -359,11 +424,13 @@ impl Replication {
         if has_changed(&before, &instances) {
             job.place.take();
             job.denied.take();
+            job.source.doubt();
+            job.target.doubt();
         }
         for (known, before) in job.instances.borrow_mut().iter_mut().zip(before) {
             *known = known.take().or(before);
         }
-        Ok((is_empty, instances))
+        Ok(Met { is_target_empty, instances, are_blind, end })
     }
 
     async fn logs(&self, instances: Instances) -> Result<Logs> {
@@ -389,7 +456,7 @@ impl Replication {
         let job = &*self.job;
         {
             let mut denied = job.denied.borrow_mut();
-            if job.retry_denied.get() != Retry::None
+            if job.retry_denied.get() > Retry::Failed
                 && let Some(from) = denied.from.take()
             {
                 (denied.replay, denied.is_news) = (Some(from), true);
@@ -438,11 +505,15 @@ impl Replication {
         Ok(())
     }
 
-    /// Whether the last checkpoint is so long ago that another is worth its requests. A clock that was
-    /// set back is no reason to wait for hours.
-    fn is_due(&self, recorded_ms: f64) -> bool {
+    /// How long until the last checkpoint is so long ago that another is worth its requests. One that tells
+    /// only of what the target had anyway, as what another replication has just brought here, is worth them
+    /// rarely: not to have it costs one `_revs_diff` for each page of changes, at the next start. A clock that
+    /// was set back is no reason to wait for hours.
+    fn due_in_ms(&self, recorded_ms: f64, has_news: bool) -> u32 {
         let interval_ms = f64::from(self.job.options.checkpoint_interval_ms);
-        !(0.0..interval_ms).contains(&(self.job.platform.now_ms() - recorded_ms))
+        let interval_ms = if has_news { interval_ms } else { interval_ms * WITHOUT_NEWS };
+        let passed_ms = self.job.platform.now_ms() - recorded_ms;
+        if (0.0..interval_ms).contains(&passed_ms) { (interval_ms - passed_ms) as u32 } else { 0 }
     }
 
     fn caught_up(&self) {

@@ -1,17 +1,23 @@
 //! Stores a batch: fills in the attachments that the target needs and writes the documents, in groups
-//! that fit into memory. The next group's attachments are on their way while one is being written.
+//! that fit into memory. The next attachments are on their way while groups are being written.
 
 use std::{
     cell::RefCell,
     collections::{HashMap, HashSet},
+    future::poll_fn,
+    task::Poll,
 };
 
-use futures::{Stream, StreamExt, future::join, stream};
+use futures::{
+    Stream, StreamExt,
+    stream::{self, FuturesUnordered},
+};
 
 use super::{
     control::Job,
     feed::Batch,
     report::{DocRev, Failure, MAX_FAILURES_KEPT},
+    suspects::Suspects,
 };
 use crate::{
     error::{Error, Kind, Result},
@@ -19,16 +25,24 @@ use crate::{
     peer::{Fetched, MissingRevs, ReplicatedDoc},
 };
 
-/// How many documents' attachments are fetched at once. A browser gives one server six connections over
-/// HTTP/1.1; the page and a waiting line need some.
-const FETCHES_AT_ONCE: usize = 4;
+/// How many documents' attachments are fetched at once: so that there is one for each of the few connections
+/// to a server while others, which have come, are checked.
+const FETCHES_AT_ONCE: usize = 6;
 
-/// A group is written when it has this many bytes of contents…
-const GROUP_CONTENT_BYTES: u64 = 8 << 20;
-/// …or of documents…
+/// A group that has so many bytes of contents is written as soon as the target is free: to a server, …
+const SENT_CONTENT_BYTES: u64 = 256 << 10;
+/// …to a database on this device, where each commit costs something, …
+const STORED_CONTENT_BYTES: u64 = 1 << 20;
+/// …and grows no further than this while it is not.
+const MOST_CONTENT_BYTES: u64 = 8 << 20;
+/// Or it has so many bytes of documents…
 const GROUP_BODY_BYTES: usize = 4 << 20;
 /// …or this many documents.
 const GROUP_DOCS: usize = 500;
+
+/// How many groups are on their way to a server at once, each on one connection, so that none is idle between
+/// two of them. A database on this device stores all that is waiting in one commit anyway.
+const WRITES_AT_ONCE: usize = 4;
 
 /// A revision that the source named and cannot give may be on its way between the server's own nodes:
 /// it is asked for once more after this pause.
@@ -60,29 +74,58 @@ impl Transfer<'_> {
         self.job.update(|state| state.summary.docs_read += read);
 
         let fills = docs.into_iter().map(|doc| self.fill(doc, &ancestors));
-        let filled = stream::iter(fills).buffered(FETCHES_AT_ONCE);
+        let filled = stream::iter(fills).buffer_unordered(FETCHES_AT_ONCE);
         futures::pin_mut!(filled);
-        let mut stored = Vec::new();
-        let mut group = self.gather(&mut filled).await?;
-        while let Some(docs) = group {
-            if !stored.is_empty() {
-                (self.on_stored)(std::mem::take(&mut stored));
+        let (most_writes, worth_bytes, most_bytes) = match self.job.target.is_here() {
+            true => (1, STORED_CONTENT_BYTES, MOST_CONTENT_BYTES),
+            false => (WRITES_AT_ONCE, SENT_CONTENT_BYTES, SENT_CONTENT_BYTES),
+        };
+        let mut writes = FuturesUnordered::new();
+        let (mut group, mut stored) = (Group::default(), Vec::new());
+        let (mut has_more, mut failed) = (true, None);
+        loop {
+            let is_alone = self.job.suspects.borrow().are_sought() && !group.docs.is_empty();
+            let is_due = is_alone || group.is_full(worth_bytes) || !has_more;
+            if is_due && !group.docs.is_empty() && writes.len() < most_writes {
+                writes.push(self.write(std::mem::take(&mut group).docs));
             }
-            let written = RefCell::new(Vec::new());
-            let (outcome, next) = join(self.write(docs, &written), self.gather(&mut filled)).await;
-            stored = written.into_inner();
-            let failed = outcome.err();
-            match (failed, next) {
-                (None, Ok(next)) => group = next,
-                (Some(error), _) | (None, Err(error)) => {
+            let takes_more = has_more && !is_alone && !group.is_full(most_bytes);
+            if writes.is_empty() && !takes_more {
+                break;
+            }
+            let step = poll_fn(|cx| match writes.poll_next_unpin(cx) {
+                Poll::Ready(Some(written)) => Poll::Ready(Step::Written(written)),
+                _ if takes_more => filled.as_mut().poll_next(cx).map(Step::Filled),
+                _ => Poll::Pending,
+            });
+            let outcome = match step.await {
+                Step::Written((docs, outcome)) => {
                     if !stored.is_empty() {
-                        (self.on_stored)(stored);
+                        (self.on_stored)(std::mem::take(&mut stored));
                     }
-                    return Err(error);
+                    stored = docs;
+                    outcome
                 }
+                Step::Filled(None) => {
+                    has_more = false;
+                    Ok(())
+                }
+                Step::Filled(Some(doc)) => doc.map(|doc| match doc {
+                    Ok(doc) => group.push(doc),
+                    Err(failure) => self.refuse(failure),
+                }),
+            };
+            if let Err(error) = outcome {
+                // What is on its way arrives, and counts; nothing more is begun.
+                failed = failed.or(Some(error));
+                (has_more, group) = (false, Group::default());
             }
         }
-        Ok(stored)
+        let Some(error) = failed else { return Ok(stored) };
+        if !stored.is_empty() {
+            (self.on_stored)(stored);
+        }
+        Err(error)
     }
 
     /// The revisions that came, each once: several that were asked for may have one leaf.
@@ -131,37 +174,27 @@ impl Transfer<'_> {
             match self.job.source.attachment(doc, &doc.attachments[index]).await {
                 Ok(content) => doc.attachments[index].content = Some(content),
                 // A request of its own: the login is everybody's.
-                Err(error) if concerns_all(&error, true) || error.needs_login() => return Err(error),
+                Err(error)
+                    if (concerns_all(&error, true) || error.needs_login())
+                        && !self.is_denied(&error, &doc.id, doc.rev(), true) =>
+                {
+                    return Err(error);
+                }
                 Err(error) => return Ok(Some(Failure::new(&doc.id, Some(doc.rev()), &error))),
             }
         }
         Ok(None)
     }
 
-    /// The next documents to write together; `None` when there are no more.
-    async fn gather(
-        &self,
-        filled: &mut (impl Stream<Item = Result<Filled>> + Unpin),
-    ) -> Result<Option<Vec<ReplicatedDoc>>> {
-        let (mut group, mut contents, mut bodies) = (Vec::new(), 0, 0);
-        while group.len() < GROUP_DOCS && contents < GROUP_CONTENT_BYTES && bodies < GROUP_BODY_BYTES {
-            match filled.next().await {
-                None => break,
-                Some(doc) => match doc? {
-                    Ok(doc) => {
-                        contents += content_bytes(&doc);
-                        bodies += doc.body.len();
-                        group.push(doc);
-                    }
-                    Err(failure) => self.refuse(failure),
-                },
-            }
-        }
-        Ok(if group.is_empty() { None } else { Some(group) })
+    /// Writes a group: what was stored of it, and what became of the rest.
+    async fn write(&self, docs: Vec<ReplicatedDoc>) -> (Vec<DocRev>, Result<()>) {
+        let stored = RefCell::default();
+        let outcome = self.write_all(docs, &stored).await;
+        (stored.into_inner(), outcome)
     }
 
-    /// Writes a group; a document whose stubs the target cannot fill goes again with everything.
-    async fn write(&self, docs: Vec<ReplicatedDoc>, stored: &RefCell<Vec<DocRev>>) -> Result<()> {
+    /// A document whose stubs the target cannot fill goes again with everything.
+    async fn write_all(&self, docs: Vec<ReplicatedDoc>, stored: &RefCell<Vec<DocRev>>) -> Result<()> {
         let has_stub =
             |doc: &ReplicatedDoc| doc.attachments.iter().any(|attachment| attachment.content.is_none());
         let stubbed: HashMap<usize, ReplicatedDoc> = docs
@@ -201,7 +234,16 @@ impl Transfer<'_> {
             };
             docs.iter().map(sent).collect()
         };
-        let outcomes = self.job.target.write_replicated(docs).await?;
+        let outcomes = match self.job.target.write_replicated(docs).await {
+            Err(error) if Suspects::is_odd(&error) && names.len() == 1 => vec![Err(error)],
+            Err(error) => {
+                if Suspects::is_odd(&error) {
+                    self.job.suspects.borrow_mut().accuse_several();
+                }
+                return Err(error);
+            }
+            outcomes => outcomes?,
+        };
         let (mut again, mut written, mut bytes, mut failed) = (Vec::new(), 0, 0, None);
         for (index, (sent, outcome)) in names.into_iter().zip(outcomes).enumerate() {
             let Sent { name, bytes: size, settles } = sent;
@@ -222,7 +264,9 @@ impl Transfer<'_> {
                     }
                 }
                 // The others of this group are counted first.
-                Err(error) if concerns_all(&error, false) => {
+                Err(error)
+                    if concerns_all(&error, false) && !self.is_denied(&error, &name.id, &name.rev, false) =>
+                {
                     failed = Some(error);
                     continue;
                 }
@@ -240,11 +284,17 @@ impl Transfer<'_> {
     }
 
     fn refuse_or_fail(&self, id: &str, rev: Option<&Rev>, error: Error, is_read: bool) -> Result<()> {
-        if concerns_all(&error, is_read) {
+        let is_denied = || rev.is_some_and(|rev| self.is_denied(&error, id, rev, is_read));
+        if concerns_all(&error, is_read) && !is_denied() {
             return Err(error);
         }
         self.refuse(Failure::new(id, rev, &error));
         Ok(())
+    }
+
+    /// Whether a server's failure has come so often at this document that it is taken for the document's.
+    fn is_denied(&self, error: &Error, id: &str, rev: &Rev, is_read: bool) -> bool {
+        Suspects::is_odd(error) && self.job.suspects.borrow_mut().accuse(id, rev, is_read)
     }
 
     fn refuse(&self, failure: Failure) {
@@ -260,6 +310,34 @@ impl Transfer<'_> {
             summary.errors.push(failure.clone());
         });
         (self.on_refused)(failure);
+    }
+}
+
+enum Step {
+    Written((Vec<DocRev>, Result<()>)),
+    Filled(Option<Result<Filled>>),
+}
+
+/// Documents to be written together.
+#[derive(Default)]
+struct Group {
+    docs: Vec<ReplicatedDoc>,
+    content_bytes: u64,
+    body_bytes: usize,
+}
+
+impl Group {
+    fn push(&mut self, doc: ReplicatedDoc) {
+        self.content_bytes += content_bytes(&doc);
+        self.body_bytes += doc.body.len();
+        self.docs.push(doc);
+    }
+
+    /// Whether it is as large as a group gets, if that is so many bytes of contents.
+    fn is_full(&self, most_content_bytes: u64) -> bool {
+        self.content_bytes >= most_content_bytes
+            || self.body_bytes >= GROUP_BODY_BYTES
+            || self.docs.len() >= GROUP_DOCS
     }
 }
 

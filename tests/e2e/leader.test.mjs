@@ -91,6 +91,84 @@ test('one of three tabs replicates, all know, and the next takes over', { timeou
   await Promise.all(pages.slice(1).map((page) => page.close()));
 });
 
+// As if somebody went to another tab; a browser without a window shows them all.
+const show = (page, isShown) => page.evaluate((seen) => {
+  for (const [name, value] of [['visibilityState', seen ? 'visible' : 'hidden'], ['hidden', !seen]]) {
+    Object.defineProperty(document, name, { value, configurable: true });
+  }
+  document.dispatchEvent(new Event('visibilitychange'));
+}, isShown);
+
+// The page that holds the lock.
+async function leaderOf(pages) {
+  for (const page of pages) {
+    const client = await page.evaluate(async () => {
+      const { held } = await navigator.locks.query();
+      globalThis.mine ??= await navigator.locks.request(`mine ${crypto.randomUUID()}`, async ({ name }) => (
+        (await navigator.locks.query()).held.find((lock) => lock.name === name).clientId));
+      return held.some(({ name, clientId }) => name.startsWith('settee:') && clientId === globalThis.mine);
+    });
+    if (client) return pages.indexOf(page);
+  }
+  return -1;
+}
+
+test('a leader that nobody sees gives way to a tab that somebody looks at', { timeout: 90_000 }, async () => {
+  const name = await couch.create('seen');
+  const pages = [];
+  for (let i = 0; i < 3; i += 1) {
+    pages.push(await follow('seen', couch.dbUrl(name)));
+    await live(pages[i]);
+    await show(pages[i], i === 0);
+  }
+  const [first, second, third] = pages;
+  assert.equal(await leaderOf(pages), 0);
+  await second.evaluate(() => db.put({ _id: 'before' }));
+  await waitFor(async () => (await couch.request('GET', `/${name}/before`)).status === 200);
+
+  // Leafed past, the third is not worth it; looked at, it leads, before its turn.
+  await show(first, false);
+  await show(third, true);
+  await show(third, false);
+  await show(second, true);
+  await new Promise((resolve) => { setTimeout(resolve, 500); });
+  await show(second, false);
+  await show(third, true);
+  await new Promise((resolve) => { setTimeout(resolve, 1_500); });
+  assert.equal(await leaderOf(pages), 0);
+  await third.evaluate(() => { phases.length = 0; });
+  await waitFor(async () => await leaderOf(pages) === 2, { what: 'the third tab leading' });
+  for (const page of pages) await live(page);
+  assert.ok(!(await third.evaluate(() => phases)).includes('stopped'), 'it was not over');
+  await couch.must('PUT', `/${name}/from-there`, { n: 1 });
+  await first.evaluate(() => db.put({ _id: 'from-the-first' }));
+  for (const page of pages) await waitFor(() => page.evaluate(() => db.get('from-there').then(() => true, () => false)), { what: 'what came from there' });
+  await waitFor(async () => (await couch.request('GET', `/${name}/from-the-first`)).status === 200, { what: 'what went there' });
+  for (const page of pages) assert.deepEqual(await page.evaluate(() => [sync.ended, sync.push.status.error, sync.pull.status.error]), [false, null, null]);
+
+  // A pause that was asked for before holds under the next leader, and one who is seen keeps the lead.
+  await first.evaluate(() => sync.pause());
+  for (const page of pages) await waitFor(async () => await phase(page) === 'paused');
+  await show(second, true);
+  await new Promise((resolve) => { setTimeout(resolve, 4_000); });
+  assert.equal(await leaderOf(pages), 2);
+  await show(third, false);
+  await waitFor(async () => await leaderOf(pages) === 1, { what: 'the second tab leading' });
+  await new Promise((resolve) => { setTimeout(resolve, 300); });
+  assert.deepEqual(await Promise.all(pages.map(phase)), ['paused', 'paused', 'paused']);
+  await first.evaluate(() => sync.resume());
+  for (const page of pages) await live(page);
+
+  // The one that made way takes its turn again when the others are gone, and ends like any other.
+  await Promise.all([second.close(), third.close()]);
+  await waitFor(async () => await leaderOf([first]) === 0, { what: 'the first tab leading again' });
+  await couch.must('PUT', `/${name}/at-last`, { n: 1 });
+  await waitFor(() => first.evaluate(() => db.get('at-last').then(() => true, () => false)), { what: 'the first tab going on' });
+  const { pull } = await first.evaluate(async () => { sync.cancel(); return sync; });
+  assert.equal(pull.status, 'cancelled');
+  await first.close();
+});
+
 test('a leader whose tab crashes is followed at once', { timeout: 60_000 }, async () => {
   const name = await couch.create('crash');
   const first = await follow('crash', couch.dbUrl(name));

@@ -60,3 +60,20 @@ test('a server replicates until it is done or cancelled, and the same request is
   await waitFor(async () => (await count(to)) === 2, { timeout: 60_000, what: 'the document that was written later' });
   assert.deepEqual(await gone(), ['not_found', 404]);
 });
+
+test('tokens are for the page itself, and no server is told to ask for them', { timeout: 60_000 }, async () => {
+  const page = await openTab(browser, site.origin);
+  const [sent, refused] = await page.evaluate(async () => {
+    const seen = [];
+    const fetch = async (url, { headers }) => {
+      seen.push([new URL(url).pathname, new Headers(headers).get('authorization')]);
+      return new Response('{"ok":true,"id":"x","rev":"1-a"}', { status: 201 });
+    };
+    const job = { _id: 'x', source: 'http://h/a', target: 'http://h/b' };
+    const getToken = () => 'tok';
+    await Database.replicateOnServer('http://h', job, { fetch, getToken });
+    return [seen, await failure(Database.replicateOnServer('http://h', { ...job, target: { url: 'http://h/b', getToken } }, { fetch }))];
+  });
+  assert.deepEqual(sent, [['/_replicator/x', 'Bearer tok']]);
+  assert.deepEqual([refused.name, refused.status], ['query_parse_error', 400]);
+});

@@ -7,7 +7,13 @@ use std::{
     task::Poll,
 };
 
-use futures::{FutureExt, executor::LocalPool, future::poll_fn, task::LocalSpawnExt};
+use futures::{
+    FutureExt,
+    channel::oneshot,
+    executor::LocalPool,
+    future::{LocalBoxFuture, poll_fn},
+    task::LocalSpawnExt,
+};
 use serde_json::{Value, json};
 use settee::{
     database::Database,
@@ -35,8 +41,22 @@ pub struct Shaky {
     /// Asked before each call, with how many calls of that name there were.
     fault: RefCell<Fault>,
     pub refusal: RefCell<Refusal>,
+    /// A write that has a document of this name in it fails as a whole.
+    pub poison: Cell<Option<&'static str>>,
+    /// One that it cannot give.
+    pub unreadable: Cell<Option<&'static str>>,
     /// What it calls its life, if it is on a server; databases here have none.
     pub instance: RefCell<Option<String>>,
+    /// It is on a server all the same.
+    pub is_away: Cell<bool>,
+    /// Takes a checkpoint whatever revision it names, and has opaque sequence numbers, as CouchDB 2 and 3.
+    pub is_lenient: Cell<bool>,
+    /// Waiting in vain says where its feed ends, though that is before the place asked for.
+    pub goes_back: Cell<bool>,
+    /// Somebody else found out that it may be another database.
+    pub doubts: RefCell<Vec<oneshot::Sender<()>>>,
+    /// How often we found out.
+    pub doubted: Cell<u32>,
 }
 
 impl Shaky {
@@ -47,7 +67,14 @@ impl Shaky {
             calls: RefCell::default(),
             fault: RefCell::new(Box::new(|_, _| None)),
             refusal: RefCell::new(Box::new(|_| None)),
+            poison: Cell::default(),
+            unreadable: Cell::default(),
             instance: RefCell::default(),
+            is_away: Cell::default(),
+            is_lenient: Cell::default(),
+            goes_back: Cell::default(),
+            doubts: RefCell::default(),
+            doubted: Cell::default(),
         })
     }
 
@@ -75,12 +102,16 @@ impl Peer for Shaky {
         async { Ok(self.identity.to_owned()) }.boxed_local()
     }
     fn is_here(&self) -> bool {
-        self.instance.borrow().is_none()
+        self.instance.borrow().is_none() && !self.is_away.get()
     }
     fn info(&self) -> Pending<'_, PeerInfo> {
         async {
             let instance_start_time = self.instance.borrow().clone();
-            Ok(PeerInfo { instance_start_time, ..Peer::info(&self.call("info")?).await? })
+            let mut info = PeerInfo { instance_start_time, ..Peer::info(&self.call("info")?).await? };
+            if self.is_lenient.get() {
+                info.update_seq = Seq(json!(format!("{}-opaque", info.update_seq.to_query())));
+            }
+            Ok(info)
         }
         .boxed_local()
     }
@@ -96,7 +127,11 @@ impl Peer for Shaky {
     ) -> Pending<'a, ChangesPage> {
         async move {
             let db = self.call(if wait_ms.is_some() { "wait" } else { "changes" })?;
-            Peer::changes(&db, query, since, limit, wait_ms).await
+            let mut page = Peer::changes(&db, query, since, limit, wait_ms).await?;
+            if self.goes_back.get() && page.results.is_empty() {
+                page.last_seq = Peer::info(&db).await?.update_seq;
+            }
+            Ok(page)
         }
         .boxed_local()
     }
@@ -104,7 +139,14 @@ impl Peer for Shaky {
         async { Peer::revs_diff(&self.call("revs_diff")?, leaves).await }.boxed_local()
     }
     fn bulk_get(&self, wanted: Vec<MissingRevs>) -> Pending<'_, Vec<Fetched>> {
-        async { Peer::bulk_get(&self.call("bulk_get")?, wanted).await }.boxed_local()
+        async {
+            let mut fetched = Peer::bulk_get(&self.call("bulk_get")?, wanted).await?;
+            for row in fetched.iter_mut().filter(|row| self.unreadable.get() == Some(&row.id)) {
+                row.doc = Err(broken());
+            }
+            Ok(fetched)
+        }
+        .boxed_local()
     }
     fn attachment<'a>(
         &'a self,
@@ -123,6 +165,9 @@ impl Peer for Shaky {
     fn write_replicated(&self, docs: Vec<ReplicatedDoc>) -> Pending<'_, Vec<Result<()>>> {
         async move {
             let db = self.call("write")?;
+            if docs.iter().any(|doc| self.poison.get() == Some(&doc.id)) {
+                return Err(broken());
+            }
             let mut outcomes = Vec::new();
             for doc in docs {
                 let refused = (self.refusal.borrow())(&doc);
@@ -139,7 +184,23 @@ impl Peer for Shaky {
         async { self.call("local_doc")?.local_doc(id).await }.boxed_local()
     }
     fn put_local_doc<'a>(&'a self, id: &'a str, doc: LocalDoc) -> Pending<'a, String> {
-        async { self.call("put_local_doc")?.put_local_doc(id, doc).await }.boxed_local()
+        async {
+            let db = self.call("put_local_doc")?;
+            let mut doc = doc;
+            if self.is_lenient.get() {
+                doc.rev = db.local_doc(id).await?.and_then(|there| there.rev);
+            }
+            db.put_local_doc(id, doc).await
+        }
+        .boxed_local()
+    }
+    fn doubted(&self) -> LocalBoxFuture<'_, ()> {
+        let (bell, rung) = oneshot::channel();
+        self.doubts.borrow_mut().push(bell);
+        rung.map(|_| ()).boxed_local()
+    }
+    fn doubt(&self) {
+        self.doubted.set(self.doubted.get() + 1);
     }
 }
 
@@ -221,6 +282,10 @@ pub fn leaves(db: &Database) -> Vec<String> {
         .collect();
     leaves.sort();
     leaves
+}
+
+pub fn broken() -> Error {
+    Error::remote(500, "unknown_error", "function_clause")
 }
 
 pub fn network() -> Error {

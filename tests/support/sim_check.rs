@@ -138,6 +138,8 @@ fn at_rest(world: &World) {
                 let count = running.wire.count("wait");
                 let allowed = MINUTES * 60_000 / u64::from(running.timeout_ms) + 2;
                 waits.push((format!("{job:?}"), count, allowed));
+                let looks = running.wire.count("info") + running.wire.count("local_doc");
+                waits.push((format!("{job:?} looks"), looks, 1));
             }
         }
         waits

@@ -4,13 +4,14 @@
 
 use std::{cell::Cell, rc::Rc};
 
+use base64ct::{Base64, Encoding as _};
 use futures::FutureExt;
 use serde::Deserialize;
 use serde_json::{Value, json, value::RawValue};
 use settee::{
     database::{
         Database,
-        options::{BulkDocsOptions, BulkGetOptions, parse},
+        options::{AttachmentOptions, BulkDocsOptions, BulkGetOptions, GetOptions, parse},
     },
     error::{Error, Pending, Result},
     model::{Content, Seq},
@@ -131,14 +132,16 @@ async fn answer(db: &Database, request: Request) -> Result<(u16, Vec<u8>)> {
             let limit = option("limit").and_then(|limit| limit.parse().ok()).unwrap_or(usize::MAX);
             let wait_ms = (option("feed").as_deref() == Some("longpoll")).then_some(DAY_MS);
             let page = Peer::changes(db, &ChangesQuery::default(), &since, limit, wait_ms).await?;
-            let rows: Vec<Value> = page
-                .results
-                .iter()
-                .map(|row| {
-                    let leaves: Vec<Value> = row.leaves.iter().map(|rev| json!({"rev": rev})).collect();
-                    json!({"seq": seq_out(&row.seq), "id": row.id, "changes": leaves})
-                })
-                .collect();
+            let mut rows = Vec::with_capacity(page.results.len());
+            for row in &page.results {
+                let leaves: Vec<Value> = row.leaves.iter().map(|rev| json!({"rev": rev})).collect();
+                let mut out = json!({"seq": seq_out(&row.seq), "id": row.id, "changes": leaves});
+                if option("include_docs").is_some() {
+                    let doc = db.get(&row.id, &GetOptions::default()).await?;
+                    out["doc"] = serde_json::from_str(&doc.json).map_err(|_| malformed())?;
+                }
+                rows.push(out);
+            }
             let end = json!({"results": rows, "last_seq": seq_out(&page.last_seq), "pending": page.pending});
             ok(end.to_string())
         }
@@ -176,8 +179,67 @@ async fn answer(db: &Database, request: Request) -> Result<(u16, Vec<u8>)> {
             let rev = db.put_local_doc(&path[7..], LocalDoc { rev, body }).await?;
             Ok((201, json!({"ok": true, "id": path, "rev": rev}).to_string().into_bytes()))
         }
+        ("GET", path) if path.contains('/') => {
+            let (id, name) = path.split_once('/').ok_or_else(malformed)?;
+            let options = AttachmentOptions { rev: option("rev").map(|rev| decoded(&rev)) };
+            let (content, _) = db.get_attachment(&decoded(id), &decoded(name), &options).await?;
+            Ok((200, content.bytes().await?.to_vec()))
+        }
+        ("PUT", path) if !path.starts_with('_') => {
+            let content_type =
+                request.headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("content-type"));
+            let boundary = content_type.and_then(|(_, value)| value.split("boundary=").nth(1));
+            let doc = match boundary {
+                Some(boundary) => related(&bytes, boundary.trim_matches('"'))?,
+                None => serde_json::from_slice(&bytes).map_err(|_| malformed())?,
+            };
+            let options = BulkDocsOptions { new_edits: Some(false) };
+            let mut rows = db.bulk_docs(&json!([doc]).to_string(), &[], &options).await?;
+            match rows.pop() {
+                Some((_, Err(error))) => Err(error),
+                _ => Ok((
+                    201,
+                    json!({"ok": true, "id": decoded(path), "rev": doc["_rev"]}).to_string().into_bytes(),
+                )),
+            }
+        }
         (method, path) => Err(Error::bad_request(format!("this server knows no {method} {path}"))),
     }
+}
+
+/// A document of `multipart/related` with its attachments inside; nothing of one that broke off.
+fn related(body: &[u8], boundary: &str) -> Result<Value> {
+    let delimiter = format!("\r\n--{boundary}").into_bytes();
+    let find = |from: &[u8], what: &[u8]| from.windows(what.len()).position(|window| window == what);
+    let first = body.strip_prefix(&delimiter[2..]).ok_or_else(malformed)?;
+    let json_at = find(first, b"\r\n\r\n").ok_or_else(malformed)? + 4;
+    let json_end = json_at + find(&first[json_at..], &delimiter).ok_or_else(malformed)?;
+    let mut doc: Value = serde_json::from_slice(&first[json_at..json_end]).map_err(|_| malformed())?;
+    let mut rest = &first[json_end + delimiter.len()..];
+    let attachments = doc["_attachments"].as_object_mut().into_iter().flat_map(|all| all.values_mut());
+    for attachment in attachments.filter(|attachment| attachment["follows"] == true) {
+        let length = attachment["length"].as_u64().ok_or_else(malformed)? as usize;
+        let start = find(rest, b"\r\n\r\n").ok_or_else(malformed)? + 4;
+        let bytes = rest.get(start..start + length).ok_or_else(malformed)?;
+        let after = rest[start + length..].strip_prefix(&delimiter[..]).ok_or_else(malformed)?;
+        let members = attachment.as_object_mut().ok_or_else(malformed)?;
+        members.remove("follows");
+        members.insert("data".to_owned(), Base64::encode_string(bytes).into());
+        rest = after;
+    }
+    if rest.starts_with(b"--") { Ok(doc) } else { Err(malformed()) }
+}
+
+fn decoded(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [first, more @ ..] = rest {
+        let code = (*first == b'%').then(|| more.get(..2)).flatten();
+        let code = code.and_then(|hex| u8::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok());
+        bytes.push(code.unwrap_or(*first));
+        rest = if code.is_some() { &more[2..] } else { more };
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 fn malformed() -> Error {

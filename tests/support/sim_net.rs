@@ -20,9 +20,10 @@ use settee::{
     error::{Error, Kind, Pending, Result},
     model::{Content, Rev, Seq},
     peer::{
-        ChangesPage, ChangesQuery, Fetched, LocalDoc, MissingRevs, Peer, PeerInfo, ReplicatedAttachment,
-        ReplicatedDoc,
+        Along, ChangesPage, ChangesQuery, Fetched, LocalDoc, MissingRevs, Peer, PeerInfo,
+        ReplicatedAttachment, ReplicatedDoc,
     },
+    remote::Known,
 };
 
 use super::sim_time::{Owner, Sim};
@@ -77,7 +78,7 @@ pub struct Net {
     pub faults: Cell<usize>,
     /// How long one way takes, at most.
     pub latency_ms: Cell<usize>,
-    /// Exchanges that were no waiting.
+    /// Exchanges that were neither waiting nor a look at who is there.
     pub activity: Cell<u64>,
 }
 
@@ -101,6 +102,8 @@ pub struct Wire {
     pub net: Rc<Net>,
     pub link: Rc<Link>,
     pub node: Rc<Node>,
+    /// What the node is known to have, by all of this device that use it.
+    pub known: Rc<Known>,
     pub calls: RefCell<BTreeMap<&'static str, u64>>,
     /// Failures that may pass by themselves, since the replication last told of one.
     pub untold: Cell<u64>,
@@ -112,9 +115,17 @@ pub struct Wire {
 }
 
 impl Wire {
-    pub fn new(name: String, sim: &Rc<Sim>, net: &Rc<Net>, link: &Rc<Link>, node: &Rc<Node>) -> Rc<Self> {
+    pub fn new(
+        name: String,
+        sim: &Rc<Sim>,
+        net: &Rc<Net>,
+        link: &Rc<Link>,
+        node: &Rc<Node>,
+        known: Rc<Known>,
+    ) -> Rc<Self> {
         Rc::new(Self {
             name,
+            known,
             sim: sim.clone(),
             net: net.clone(),
             link: link.clone(),
@@ -147,7 +158,7 @@ impl Wire {
         operation: Operation<T>,
     ) -> Result<Result<T>, Fault> {
         *self.calls.borrow_mut().entry(call).or_default() += 1;
-        if wait_ms.is_none() {
+        if wait_ms.is_none() && !is_look(call) {
             self.net.activity.set(self.net.activity.get() + 1);
         }
         let answer = self.exchange_now(wait_ms, operation).await;
@@ -280,6 +291,25 @@ impl Wire {
     }
 }
 
+/// The winners of a page, as CouchDB's `include_docs` gives them: without a history, so that those of later
+/// generations are of no use.
+async fn along(db: &Database, page: &ChangesPage) -> Result<Vec<Along>> {
+    let wanted = page.results.iter().map(|change| MissingRevs {
+        id: change.id.clone(),
+        revs: change.leaves[..1].to_vec(),
+        possible_ancestors: Vec::new(),
+    });
+    let fetched = Peer::bulk_get(db, wanted.collect()).await?;
+    let docs = fetched.into_iter().filter_map(|fetched| fetched.doc.ok());
+    let is_first = |doc: &ReplicatedDoc| doc.rev().generation == 1;
+    Ok(docs.map(|doc| Along { bytes: doc.body.len(), doc: Some(doc).filter(is_first) }).collect())
+}
+
+/// Whether it only asks who is there.
+pub fn is_look(call: &str) -> bool {
+    matches!(call, "info" | "local_doc")
+}
+
 /// A place in the feed as the database has it. That of another life is the beginning.
 pub fn read_seq(seq: &Seq, life: &str) -> Seq {
     match seq.0.as_str().and_then(|text| text.split_once('-')) {
@@ -339,6 +369,7 @@ impl Peer for NetPeer {
                 })
                 .await?;
             info.update_seq = self.0.write_seq(info.update_seq, &life);
+            self.0.known.begin(None);
             Ok(info)
         }
         .boxed_local()
@@ -370,20 +401,31 @@ impl Peer for NetPeer {
             let is_cut_short = self.0.sim.percent(self.0.net.faults.get());
             let limit = if is_cut_short { limit.min(self.0.sim.between(1, 3)) } else { limit };
             let (query, asked) = (query.clone(), since.clone());
+            let known_life = self.0.known.life();
             let answer = self
                 .call(name, wait_ms, move |db| {
                     let (query, asked) = (query.clone(), asked.clone());
                     async move {
                         let life = db.identity().await?;
                         let since = read_seq(&asked, &life);
-                        Ok((Peer::changes(&db, &query, &since, limit, wait_ms).await?, life))
+                        let mut page = Peer::changes(&db, &query, &since, limit, wait_ms).await?;
+                        if query.include_docs {
+                            page.docs = along(&db, &page).await?;
+                        }
+                        Ok((page, life))
                     }
                     .boxed_local()
                 })
                 .await?;
             let Some((mut page, life)) = answer else {
-                return Ok(ChangesPage { results: Vec::new(), last_seq: since.clone(), pending: None });
+                return Ok(ChangesPage {
+                    results: Vec::new(),
+                    last_seq: since.clone(),
+                    pending: None,
+                    docs: Vec::new(),
+                });
             };
+            self.0.known.note(known_life, &page.results);
             for change in &mut page.results {
                 change.seq = self.0.write_seq(change.seq.clone(), &life);
             }
@@ -395,6 +437,10 @@ impl Peer for NetPeer {
 
     fn revs_diff(&self, leaves: Vec<(String, Vec<Rev>)>) -> Pending<'_, Vec<MissingRevs>> {
         async move {
+            let leaves = self.0.known.unknown(leaves);
+            if leaves.is_empty() {
+                return Ok(Vec::new());
+            }
             self.ask("revs_diff", move |db| {
                 let leaves = leaves.clone();
                 async move { Peer::revs_diff(&db, leaves).await }.boxed_local()

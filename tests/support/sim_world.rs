@@ -16,6 +16,7 @@ use settee::{
     error::{Kind, Result},
     model::Content,
     peer::Peer,
+    remote::Known,
     replicate::{Event, Handle, Options, Phase, Status, replicate},
     store::MemoryStore,
 };
@@ -28,6 +29,9 @@ use super::{
 use crate::kit::faulty_store::{Fault, FaultyStore, Weather};
 
 const IDS: usize = 7;
+
+/// The longest there is between two looks at who is at the other end.
+const LONGEST_LOOK_MS: u64 = 750_000;
 
 /// What a seed decides before the story begins.
 #[derive(Clone, Debug)]
@@ -87,8 +91,7 @@ impl Plan {
             has_full_disks: sim.percent(25),
             tabs: if sim.percent(25) { 2 } else { 1 },
             is_slow: sim.percent(50),
-            // A server that numbers its changes cannot tell an old number from its own.
-            has_opaque_seqs: has_evictions || sim.percent(50),
+            has_opaque_seqs: sim.percent(50),
             steps: sim.between(15, 40),
             acts: sim.between(5, 50) as u64,
             auto_compaction: sim.percent(30),
@@ -121,6 +124,8 @@ pub struct Device {
     /// How often its storage was thrown away.
     pub life: Cell<u32>,
     pub running: RefCell<BTreeMap<(usize, usize), Rc<Running>>>,
+    /// What each tab's replications know of another device.
+    known: RefCell<BTreeMap<(usize, usize), Rc<Known>>>,
     /// When it comes back, if it is down or asleep.
     back_ms: Cell<Option<u64>>,
     is_asleep: Cell<bool>,
@@ -175,6 +180,7 @@ impl World {
             owner: Cell::new(WORLD),
             life: Cell::new(0),
             running: RefCell::default(),
+            known: RefCell::default(),
             back_ms: Cell::new(None),
             is_asleep: Cell::new(false),
         });
@@ -266,6 +272,7 @@ impl World {
     fn stop(&self, at: usize) {
         let device = &self.devices[at];
         self.sim.kill(device.owner.get());
+        device.known.take();
         *device.node.db.borrow_mut() = None;
         device.running.borrow_mut().clear();
         device.is_asleep.set(false);
@@ -382,17 +389,8 @@ impl World {
         self.come_back(true);
         self.rest();
         if self.plan.has_evictions {
-            // Who pushes and has nothing new does not talk to the other end, so it learns of the loss of
-            // what it pushed before with the next change.
-            for (at, device) in self.devices.iter().enumerate() {
-                let (world, db) = (self.clone(), device.node.db.borrow().clone().unwrap());
-                self.sim.spawn(device.owner.get(), async move {
-                    let last = world.put(&db, json!({"_id": format!("last{at}")})).await;
-                    if let Err(error) = last {
-                        world.wrong(format!("n{at} cannot write any more: {error}"));
-                    }
-                });
-            }
+            // Who pushes and has nothing new looks now and then whether the other end is what it was.
+            self.run_for(LONGEST_LOOK_MS);
             self.rest();
         }
     }
@@ -401,8 +399,8 @@ impl World {
     fn rest(self: &Rc<Self>) {
         let (mut still_ms, mut activity) = (0, self.net.activity.get());
         let begin_ms = self.sim.passed_ms();
-        // The longest there is without a request: a line that answers nothing, then the longest pause.
-        while still_ms < 150_000 {
+        // The longest there is without a request: a checkpoint that tells nothing new is put off so long.
+        while still_ms < 310_000 {
             self.run_for(10_000);
             self.come_back(true);
             let now = self.net.activity.get();
@@ -450,6 +448,7 @@ impl World {
                 &self.net,
                 self.link(at, other),
                 &self.devices[other].node,
+                device.known.borrow_mut().entry((tab, other)).or_default().clone(),
             );
             let remote: Rc<dyn Peer> = Rc::new(NetPeer(wire.clone()));
             let local: Rc<dyn Peer> = Rc::new(db.clone());

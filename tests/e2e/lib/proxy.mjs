@@ -12,6 +12,7 @@ import http from 'node:http';
 //   faults           those of them that were broken, in order
 //   clear()          forgets both, and what was counted
 //   on(listener)     called with each request before anything happens to it; gives a function that ends it
+//   mute()           the connections that are open now stay so, and nothing comes through them any more; new ones are whole
 //   down(), up()     refuses connections, as a server that is not there; and listens again
 //   close()
 //
@@ -99,6 +100,12 @@ export async function startFaultProxy(couch, { keep = false } = {}) {
     ({ port } = listening.address());
     server = listening;
   }
+  function mute() {
+    for (const socket of sockets) {
+      socket.cork(); // what is written waits for good
+      socket.pause();
+    }
+  }
   async function down() {
     if (!server) return;
     const closing = server;
@@ -135,6 +142,7 @@ export async function startFaultProxy(couch, { keep = false } = {}) {
     // For a failing test: what was asked and what was done to it.
     said: () => requests.map(({ n, method, path, kind, nth, status, fault, whole }) => (
       `${n} ${method} ${path} (${kind} ${nth}) ${status}${fault ? ` ${JSON.stringify(fault)}` : ''}${whole ? '' : ' (cut)'}`)).join('\n'),
+    mute,
     up,
     down,
     close: down,

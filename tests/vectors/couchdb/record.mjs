@@ -4,7 +4,7 @@
 //
 //   node tests/vectors/couchdb/record.mjs http://admin:secret@127.0.0.1:5984
 //
-// Makes two databases of its own and deletes them. In what is recorded they are called `db` and `empty`.
+// Of a server that does nothing else meanwhile: one feed tells of all its databases. Makes two databases of its own and deletes them. In what is recorded they are called `db` and `empty`.
 import http from 'node:http';
 import { randomBytes } from 'node:crypto';
 import { writeFileSync } from 'node:fs';
@@ -16,10 +16,10 @@ const login = `${decodeURIComponent(server.username)}:${decodeURIComponent(serve
 const basic = (text) => ({ authorization: `Basic ${Buffer.from(text).toString('base64')}` });
 const suffix = randomBytes(4).toString('hex');
 const names = { db: `settee-recorded-${suffix}`, empty: `settee-recorded-empty-${suffix}` };
-const KEPT = ['accept-ranges', 'content-encoding', 'content-length', 'content-md5', 'content-range', 'content-type', 'etag', 'retry-after', 'www-authenticate'];
+const KEPT = ['accept-ranges', 'content-encoding', 'content-length', 'content-md5', 'content-range', 'content-type', 'etag', 'retry-after', 'set-cookie', 'www-authenticate'];
 const exchanges = {};
 
-function send(method, where, { body, headers = {}, auth = basic(login), quiet } = {}) {
+function send(method, where, { body, headers = {}, auth = basic(login), quiet, hangUpAfter } = {}) {
   const given = body === undefined ? undefined : Buffer.isBuffer(body) || typeof body === 'string' ? Buffer.from(body) : Buffer.from(JSON.stringify(body));
   const real = where.replace(/^\/(db|empty)\b/, (_, name) => `/${names[name]}`);
   return new Promise((resolve, reject) => {
@@ -30,7 +30,9 @@ function send(method, where, { body, headers = {}, auth = basic(login), quiet } 
       const chunks = [];
       response.on('data', (chunk) => chunks.push(chunk));
       response.on('error', reject);
-      response.on('end', () => resolve({ status: response.statusCode, headers: response.headers, body: Buffer.concat(chunks) }));
+      const done = () => resolve({ status: response.statusCode, headers: response.headers, body: Buffer.concat(chunks) });
+      response.on('end', done);
+      if (hangUpAfter) setTimeout(() => { done(); response.destroy(); }, hangUpAfter);
     });
     request.on('error', (error) => { if (!quiet) reject(error); });
     request.end(given);
@@ -40,19 +42,26 @@ function send(method, where, { body, headers = {}, auth = basic(login), quiet } 
 const isText = (bytes) => Buffer.from(bytes.toString()).equals(bytes);
 const shown = (bytes) => (isText(bytes) ? { body: bytes.toString() } : { base64: bytes.toString('base64') });
 
-// One exchange, kept under a name. `body` stands for a body too long to keep.
-async function record(name, method, where, { note, ...given } = {}) {
+const withoutLogins = (said) => said.replace(/(AuthSession=)[^;"]+/g, '$1recorded').replace(/("password":")[^"]*"/g, '$1recorded"');
+
+// One exchange, kept under a name. `note` stands for a request's body that is not kept; `generated` is where in the bytes of
+// `film` an answer begins that is not kept either.
+async function record(name, method, where, { note, generated, ...given } = {}) {
   const { status, headers, body } = await send(method, where, given);
   const request = { method, path: where, ...(note ? { note } : given.body === undefined ? {} : shown(Buffer.from(typeof given.body === 'string' || Buffer.isBuffer(given.body) ? given.body : JSON.stringify(given.body)))) };
-  exchanges[name] = { request, status, headers: Object.fromEntries(Object.entries(headers).filter(([header]) => KEPT.includes(header))), ...shown(body) };
+  const kept = Object.entries(headers).filter(([header]) => KEPT.includes(header)).map(([header, value]) => [header, withoutLogins(String(value))]);
+  if (generated !== undefined && !film.subarray(generated).equals(body)) throw new Error(`${name}: not what was stored`);
+  exchanges[name] = { request, status, headers: Object.fromEntries(kept), ...(generated === undefined ? shown(body) : { film: generated }) };
   const answer = exchanges[name];
-  if (answer.body) answer.body = answer.body.replaceAll(names.db, 'db').replaceAll(names.empty, 'empty');
+  if (answer.body) answer.body = withoutLogins(answer.body).replaceAll(names.db, 'db').replaceAll(names.empty, 'empty');
   return body.toString();
 }
 
 const R = (c) => c.repeat(32);
 const branch = (id, ids, more) => ({ _id: id, _rev: `${ids.length}-${ids[0]}`, _revisions: { start: ids.length, ids }, ...more });
 const text = Buffer.from('Text that is worth compressing. '.repeat(40));
+// Longer than what is fetched in one go.
+const film = Buffer.from(Array.from({ length: 1_100_000 }, (_, i) => (i * 7) % 251));
 const binary = Buffer.from(Array.from({ length: 300 }, (_, i) => (i * 7) % 256));
 
 const welcome = JSON.parse((await send('GET', '/')).body.toString());
@@ -104,6 +113,12 @@ try {
   await new Promise((resolve) => setTimeout(resolve, 200));
   await send('PUT', '/db/even-later', { body: { n: 4 } });
   await streaming;
+  // A line that stays open: an empty row for each heartbeat, until we hang up.
+  const open = record('continuous-heartbeats', 'GET', `/db/_changes?style=all_docs&feed=continuous&heartbeat=100&since=${since}`, { hangUpAfter: 900 });
+  await new Promise((resolve) => setTimeout(resolve, 500));
+  await send('PUT', '/db/last', { body: { n: 5 } });
+  await open;
+  await record('filter-code', 'GET', '/db/_design/guard');
 
   await record('revs-diff', 'POST', '/db/_revs_diff', { body: { plain: [`2-${R('b')}`, `3-${R('c')}`], split: [`2-${R('2')}`], unheard: [`1-${R('1')}`] } });
   const wanted = { docs: [
@@ -124,6 +139,11 @@ try {
   await record('attachment-range', 'GET', `/db/files/b.bin?${at}`, { headers: { accept: '*/*', range: 'bytes=100-199' } });
   await record('attachment-range-of-compressed', 'GET', `/db/files/a.txt?${at}`, { headers: { accept: '*/*', range: 'bytes=100-199' } });
   await record('attachment-range-beyond', 'GET', `/db/files/b.bin?${at}`, { headers: { accept: '*/*', range: 'bytes=300-' } });
+  const { rev: filmed } = JSON.parse((await send('PUT', '/db/film/film.bin', { body: film, headers: { 'content-type': 'video/x' } })).body.toString());
+  const part = (from) => ({ headers: { accept: '*/*', ...(from && { range: `bytes=${from}-` }) }, ...(from < film.length && { generated: from }) });
+  await record('film', 'GET', `/db/film/film.bin?rev=${filmed}`, part(0));
+  await record('film-range', 'GET', `/db/film/film.bin?rev=${filmed}`, part(600_000));
+  await record('film-range-beyond', 'GET', `/db/film/film.bin?rev=${filmed}`, part(1_100_000));
   await record('attachment-missing', 'GET', `/db/files/none?${at}`, { headers: { accept: '*/*' } });
 
   const multipart = (doc, ...parts) => Buffer.concat([
@@ -151,6 +171,13 @@ try {
   await record('session-login', 'POST', '/_session', { ...nobody, body: { name: username, password }, note: 'name and password' });
   await record('session-login-bad', 'POST', '/_session', { ...nobody, body: { name: username, password: 'wrong' }, note: 'a wrong password' });
   await record('session', 'GET', '/_session');
+  const [cookie] = (await send('POST', '/_session', { ...nobody, body: { name: username, password } })).headers['set-cookie'];
+  const value = /AuthSession=([^;]+)/.exec(cookie)[1];
+  const [who, , seal] = Buffer.from(value, 'base64url').toString('latin1').split(/:([0-9A-F]+):/);
+  const expired = Buffer.from(`${who}:5F000000:${seal ?? ''}`, 'latin1').toString('base64url');
+  for (const [name, sent] of [['with-session', value], ['with-session-expired', expired], ['with-session-garbage', 'bm9ib2R5']]) {
+    await record(name, 'GET', '/db', { auth: { cookie: `AuthSession=${sent}` } });
+  }
   await record('session-nobody', 'GET', '/_session', nobody);
   await record('unauthorized', 'GET', '/db', nobody);
   await record('unauthorized-bad-password', 'GET', '/db', { auth: basic(`${username}:wrong`) });
@@ -158,8 +185,50 @@ try {
   await record('doc-missing', 'GET', '/db/none');
   await record('doc-deleted', 'GET', '/db/gone');
   await record('not-acceptable-method', 'POST', '/db/_revs_limit', { body: 1 });
+
+  const moved = JSON.parse(await record('db-updates-now', 'GET', '/_db_updates?since=now')).last_seq;
+  const moving = record('db-updates', 'GET', `/_db_updates?feed=longpoll&heartbeat=100&since=${encodeURIComponent(moved)}`);
+  await new Promise((resolve) => setTimeout(resolve, 350));
+  await send('PUT', '/db/moved', { body: {} });
+  await moving;
+
+  await send('PUT', '/_replicator');
+  const end = (name) => ({ url: `${server.origin}/${name}`, auth: { basic: { username, password } } });
+  const doc = (name) => `/_replicator/${name}-${suffix}`;
+  const scheduled = (name) => `/_scheduler/docs/_replicator/${name}-${suffix}`;
+  const until = async (name, test) => {
+    for (let tries = 0; tries < 200; tries += 1) {
+      const { status, body } = await send('GET', scheduled(name));
+      if (status === 200 && test(JSON.parse(body.toString()))) return;
+      await new Promise((resolve) => setTimeout(resolve, 100));
+    }
+    throw new Error(`${name} does not get there`);
+  };
+  const jobs = {
+    'job-live': { source: end(names.db), target: end(names.empty), continuous: true }, 'job-once': { source: end(names.db), target: end(names.empty) },
+    'job-bad': { source: end(`${names.db}-none`), target: end(names.empty) },
+  };
+  const { 'job-live': first } = jobs;
+  const { rev: made } = JSON.parse(await record('replicator-put', 'PUT', doc('job-live'), { body: first, note: 'source, target, continuous' }));
+  await record('replicator-put-again', 'PUT', doc('job-live'), { body: first, note: 'the same' });
+  await until('job-live', ({ state, info }) => state === 'running' && info);
+  await record('scheduler-running', 'GET', scheduled('job-live'));
+  await record('replicator-running', 'GET', doc('job-live'));
+  await record('replicator-delete', 'DELETE', `${doc('job-live')}?rev=${made}`);
+  for (const [name, state] of [['job-once', 'completed'], ['job-bad', 'crashing']]) {
+    await send('PUT', doc(name), { body: jobs[name] });
+    await until(name, (told) => told.state === state);
+    await record(`scheduler-${state}`, 'GET', scheduled(name));
+    await record(`replicator-${state}`, 'GET', doc(name));
+  }
+  await record('replicator-missing', 'GET', doc('job-live'));
+  await record('scheduler-missing', 'GET', scheduled('job-never'));
 } finally {
   for (const name of ['/db', '/empty']) await send('DELETE', name);
+  for (const name of ['job-once', 'job-bad']) {
+    const { _rev } = JSON.parse((await send('GET', `/_replicator/${name}-${suffix}`)).body.toString());
+    if (_rev) await send('DELETE', `/_replicator/${name}-${suffix}?rev=${_rev}`);
+  }
 }
 for (const exchange of Object.values(exchanges)) exchange.request.path = exchange.request.path.replace(suffix, 'x');
 const recorded = { server: welcome, date: new Date().toISOString().slice(0, 10), exchanges };
