@@ -267,10 +267,7 @@ impl Story {
         self.pass(10_000);
         let mut asked = self.asked.take();
         let line = if bare { "_changes" } else { "_changes with documents" };
-        assert_eq!(
-            asked.iter().filter(|name| name.starts_with("_changes")).next_back().map(String::as_str),
-            Some(line)
-        );
+        assert_eq!(asked.iter().rfind(|name| name.starts_with("_changes")).map(String::as_str), Some(line));
         asked.retain(|name| !name.starts_with("_changes"));
         asked
     }
