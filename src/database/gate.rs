@@ -103,13 +103,7 @@ impl Database {
             // The net against accidents is the server's business; nothing here depends on it.
             Ok(Class::Guard) => return Ok(Ok(doc)),
             Ok(Class::Log(_)) => {
-                let is_bare = !doc.deleted && doc.path.len() == 1 && doc.attachments.is_empty();
-                let entry = if is_bare {
-                    read_log_doc(&doc.id, doc.rev(), &doc.body)
-                } else {
-                    Err(Refusal::Malformed)
-                };
-                return Ok(match entry {
+                return Ok(match log_entry(&doc) {
                     Ok(_) => Ok(doc),
                     Err(refusal) => Err((doc, kept_out(refusal))),
                 });
@@ -211,7 +205,7 @@ impl Database {
         }
         let is_of_channel = match Class::of(&doc.id) {
             Ok(Class::Guard) => true,
-            Ok(Class::Log(_)) => read_log_doc(&doc.id, doc.rev(), &doc.body).is_ok(),
+            Ok(Class::Log(_)) => log_entry(&doc).is_ok(),
             _ => false,
         };
         if is_of_channel {
@@ -339,6 +333,12 @@ impl Held {
         let (id, body) = (self.id.clone(), self.doc.get().to_owned());
         Ok(ReplicatedDoc { id, path, deleted: self.deleted, body, attachments: Vec::new() })
     }
+}
+
+/// An entry of the channel's log, as a document: with one revision and nothing beside it.
+fn log_entry(doc: &ReplicatedDoc) -> Result<Entry, Refusal> {
+    let is_bare = !doc.deleted && doc.path.len() == 1 && doc.attachments.is_empty();
+    if is_bare { read_log_doc(&doc.id, doc.rev(), &doc.body) } else { Err(Refusal::Malformed) }
 }
 
 /// As the quarantine tells it.

@@ -13,7 +13,7 @@
 use std::{
     borrow::Cow,
     cell::{Cell, RefCell},
-    ops::Bound,
+    ops::{Bound, RangeBounds},
     rc::Rc,
 };
 
@@ -207,17 +207,9 @@ impl View {
     pub(super) fn range(&self, directory: &Directory, start: Bound<&str>, end: Bound<&str>) -> Vec<u32> {
         let Self::Opened(opened) = self else { return directory.ids(start, end) };
         let names = opened.names.borrow();
-        let name = |number: u32| names.name(number);
-        let from = names.order.partition_point(|&number| match start {
-            Bound::Unbounded => false,
-            Bound::Included(start) => name(number) < start,
-            Bound::Excluded(start) => name(number) <= start,
-        });
-        let within_end = |number: &&u32| match end {
-            Bound::Unbounded => true,
-            Bound::Included(end) => name(**number) <= end,
-            Bound::Excluded(end) => name(**number) < end,
-        };
+        let before_start = |number: &u32| !(start, Bound::Unbounded).contains(names.name(*number));
+        let within_end = |number: &&u32| (Bound::Unbounded, end).contains(names.name(**number));
+        let from = names.order.partition_point(before_start);
         names.order.iter().skip(from).take_while(within_end).copied().collect()
     }
 

@@ -8,7 +8,7 @@ mod snapshot;
 
 use std::{
     collections::{BTreeMap, HashMap},
-    ops::{Bound, Range},
+    ops::{Bound, Range, RangeBounds},
 };
 
 use super::{
@@ -310,16 +310,8 @@ impl Directory {
     /// The numbers of the documents with ids in a range, upwards.
     pub fn ids(&self, start: Bound<&str>, end: Bound<&str>) -> Vec<u32> {
         let id = |number: u32| -> &str { &self.slots[number as usize].id };
-        let before_start = |number: u32| match start {
-            Bound::Unbounded => false,
-            Bound::Included(start) => id(number) < start,
-            Bound::Excluded(start) => id(number) <= start,
-        };
-        let within_end = |number: &u32| match end {
-            Bound::Unbounded => true,
-            Bound::Included(end) => id(*number) <= end,
-            Bound::Excluded(end) => id(*number) < end,
-        };
+        let before_start = |number: u32| !(start, Bound::Unbounded).contains(id(number));
+        let within_end = |number: &u32| (Bound::Unbounded, end).contains(id(*number));
         self.order.from(before_start).take_while(within_end).collect()
     }
 
