@@ -31,6 +31,7 @@ mod revision;
 mod signer;
 mod stream;
 mod text;
+mod tree;
 mod vault;
 
 pub use channel::{Channel, Epoch};
@@ -47,7 +48,8 @@ pub use manifest::{FileEntry, SEALED_TYPE, Stub};
 pub use pad::padded_len;
 pub use refusal::{Locked, Refusal};
 pub use revision::{
-    Author, NewRevision, Opened, Received, Sealed, check_push, open_revision, read_revision, seal_revision,
+    Author, NewRevision, Opened, Prepared, Received, Sealed, check_push, open_revision, prepare_revision,
+    read_revision, seal_revision, seal_revisions,
 };
 pub use signer::{PublicKey, Signer};
 pub use stream::{STREAM_CHUNK_BYTES, TAG_BYTES, open_chunk, seal_chunk};

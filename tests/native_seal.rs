@@ -441,6 +441,56 @@ fn a_stranger_and_another_channels_owner_are_kept_out() {
     assert_eq!(Wire::new(&forged, &[], false).refusal(here.channel()), Signature);
 }
 
+/// Revisions that are signed together, as a commit does it.
+fn together(home: &Home, author: &Author, ids: &[String], body: &str) -> Vec<Sealed> {
+    let new = |id| NewRevision { id, parent: None, deleted: false, body, files: &[] };
+    let prepared = ids.iter().map(|id| prepare_revision(home.channel(), &new(id)).unwrap()).collect();
+    seal_revisions(home.channel(), author, prepared).unwrap()
+}
+
+#[test]
+fn what_is_signed_together_opens_alone_and_in_any_order() {
+    let (home, author) = (home(&Chance::new(9)), home(&Chance::new(9)));
+    for count in [0, 1, 2, 3, 7, 256, 257, 600] {
+        let ids: Vec<String> = (0..count).map(|n| format!("n{n}")).collect();
+        let mut all = together(&home, &author.vault.author(), &ids, "{}");
+        assert_eq!(all.len(), count);
+        let alone = home.seal("n0", "{}");
+        assert!(all.first().is_none_or(|first| (&first.rev, first.line) == (&alone.rev, alone.line)));
+        assert!(all.iter().zip(&ids).all(|(one, id)| one.id == home.channel().remote_id(id)));
+        all.reverse();
+        // Another device, that has verified nothing yet.
+        let fresh = home.vault.open_channel(None, &home.entries).unwrap();
+        for (one, id) in all.iter().step_by(1 + count / 100).zip(ids.iter().rev().step_by(1 + count / 100)) {
+            assert_eq!(Wire::new(one, &[], false).open(&fresh.channel).unwrap().id, *id);
+        }
+    }
+}
+
+/// A member has the keys and can make everything but the signature of another. What is remembered of one
+/// document of a tree must not help a forged one.
+#[test]
+fn a_member_cannot_put_a_document_into_anothers_tree() {
+    let (here, there) = (home(&Chance::new(7)), home(&Chance::new(8)));
+    let ids: Vec<String> = (0..3).map(|n| format!("n{n}")).collect();
+    let honest = together(&here, &here.vault.author(), &ids, "{}");
+    let forged = Author { signer: there.vault.author().signer, public: here.vault.author().public };
+    let forged = together(&here, &forged, &ids, r#"{"forged":true}"#);
+    // Same place, same shape, and the honest ones were verified just before.
+    for (honest, forged) in honest.iter().zip(&forged) {
+        assert!(Wire::new(honest, &[], false).open(here.channel()).is_ok());
+        assert_eq!(Wire::new(forged, &[], false).refusal(here.channel()), Signature);
+        assert!(Wire::new(honest, &[], false).open(here.channel()).is_ok());
+    }
+    // One honest document signed in the forger's own name stays a stranger's, remembered or not.
+    let strange = together(&here, &there.vault.author(), &ids, "{}");
+    for _ in 0..2 {
+        assert!(
+            strange.iter().all(|one| { Wire::new(one, &[], false).refusal(here.channel()) == UnknownAuthor })
+        );
+    }
+}
+
 /// Keyed nonces: however bad the source, one key never meets one nonce with two texts.
 #[test]
 fn no_nonce_is_used_for_two_texts() {
@@ -454,7 +504,19 @@ fn no_nonce_is_used_for_two_texts() {
             let id = format!("n{}", rng.below(3));
             let parent =
                 last.as_ref().filter(|last| last.id == home.channel().remote_id(&id) && rng.percent(50));
-            let next = home.seal_on(&id, parent, rng.percent(20), &body, &[]);
+            let deleted = rng.percent(20);
+            let mut next = home.seal_on(&id, parent, deleted, &body, &[]);
+            if rng.percent(50) {
+                // The same once more, in company: another text.
+                let parent = parent.map(|parent| (&parent.rev, &parent.line));
+                let company = (0..=rng.below(4)).map(|n| {
+                    let (id, body) = if n == 0 { (&*id, &*body) } else { ("other", "{}") };
+                    let new = NewRevision { id, parent, deleted, body, files: &[] };
+                    prepare_revision(home.channel(), &new).unwrap()
+                });
+                let all = seal_revisions(home.channel(), &home.vault.author(), company.collect()).unwrap();
+                next = all[0].clone();
+            }
             let envelope = Envelope::parse(&next.body).unwrap();
             let text =
                 seen.entry((envelope.epoch, envelope.nonce)).or_insert_with(|| envelope.ciphertext.clone());

@@ -4,6 +4,7 @@ use super::{
     Hash, Key, PublicKey, Refusal,
     crypt::{first, kdf, mac},
     id,
+    signer::Verified,
 };
 
 /// The keys that follow from an epoch's key.
@@ -55,6 +56,7 @@ pub struct Channel {
     current: Option<[u8; 16]>,
     log_head: Hash,
     authors: Vec<PublicKey>,
+    verified: Verified,
 }
 
 impl Channel {
@@ -67,7 +69,7 @@ impl Channel {
         log_head: Hash,
         authors: Vec<PublicKey>,
     ) -> Self {
-        Self { ch, id_key, epochs, current, log_head, authors }
+        Self { ch, id_key, epochs, current, log_head, authors, verified: Verified::default() }
     }
 
     /// The channel's own name: the hash of its first log entry.
@@ -88,6 +90,10 @@ impl Channel {
     /// The epochs whose keys are here.
     pub fn epochs(&self) -> &[Epoch] {
         &self.epochs
+    }
+
+    pub(super) fn verified(&self) -> &Verified {
+        &self.verified
     }
 
     pub(super) fn id_key(&self) -> &Key {

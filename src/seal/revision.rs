@@ -4,17 +4,18 @@
 use super::{
     Channel, Class, Envelope, Epoch, FileEntry, Hash, Lineage, PublicKey, Refusal, Signer, Stub,
     content::{self, Content},
-    crypt::{decrypt, encrypt, first, mac, same, sha256},
+    crypt::{decrypt, encrypt, first, hash, mac, same, sha256},
     envelope::SUITE,
     first_line, line, manifest, next_line, padded_len,
     parts::{enc, enc_list},
-    signer::verify,
     text::unbase32,
+    tree::{self, MOST_TOGETHER, Position, Tree},
 };
 use crate::model::{Rev, RevId, sort_by};
 
-/// What stands around a core inside the ciphertext: its length, author, log head, signature.
-const TRAILER_BYTES: usize = 4 + 32 + 32 + 64;
+/// What stands around a core inside the ciphertext at least: its length, author, log head, signature, and its
+/// place in the tree that was signed. The way to the root comes after it.
+const TRAILER_BYTES: usize = 4 + 32 + 32 + 64 + 2 + 2;
 
 /// Who seals.
 pub struct Author<'a> {
@@ -89,11 +90,29 @@ pub struct Opened {
     pub path: Vec<Rev>,
 }
 
-/// Seals a revision under the channel's current epoch.
+/// A revision that is sealed but for its author's signature, which is made for many at once.
+pub struct Prepared {
+    epoch: [u8; 16],
+    ctx: Hash,
+    core: Vec<u8>,
+    leaf: Hash,
+    parent: Option<Rev>,
+    sealed: Sealed,
+}
+
+/// Seals a revision under the channel's current epoch, with a signature of its own.
+///
+/// Errors: as [`prepare_revision`].
+pub fn seal_revision(channel: &Channel, author: &Author, new: &NewRevision) -> Result<Sealed, Refusal> {
+    let prepared = prepare_revision(channel, new)?;
+    seal_revisions(channel, author, vec![prepared])?.pop().ok_or(Refusal::TooLarge)
+}
+
+/// All of sealing that can be done before the signature.
 ///
 /// Errors: `bad_document` (the database could not store it), `unknown_epoch` (no current epoch),
 /// `too_large`.
-pub fn seal_revision(channel: &Channel, author: &Author, new: &NewRevision) -> Result<Sealed, Refusal> {
+pub fn prepare_revision(channel: &Channel, new: &NewRevision) -> Result<Prepared, Refusal> {
     let epoch = channel.current()?;
     let id = channel.remote_id(new.id);
     let forms = content::encode(new.id, new.body, new.files)?;
@@ -105,26 +124,74 @@ pub fn seal_revision(channel: &Channel, author: &Author, new: &NewRevision) -> R
     let place = Place { id: &id, parent, line: &line, deleted: new.deleted };
     let ctx = place.ctx(channel, epoch);
     let rev = place.rev(epoch, &ctx, new.id, &forms.body_form, &forms.manifest);
-    let rev_text = rev.to_string();
-    let signature = author.signer.sign(&signed(&ctx, &rev_text, &forms.core, channel.log_head()));
-
-    let core_length = u32::try_from(forms.core.len()).map_err(|_| Refusal::TooLarge)?;
-    let whole = padded_len((forms.core.len() + TRAILER_BYTES) as u64);
-    let whole = usize::try_from(whole).map_err(|_| Refusal::TooLarge)?;
-    let mut text = Vec::with_capacity(whole + 16);
-    text.extend_from_slice(&core_length.to_be_bytes());
-    text.extend_from_slice(&forms.core);
-    text.extend_from_slice(&author.public);
-    text.extend_from_slice(channel.log_head());
-    text.extend_from_slice(&signature);
-    text.resize(whole, 0);
-
+    let leaf = leaf(&ctx, &rev.to_string(), &forms.core, channel.log_head());
+    let parent = parent.cloned();
     let stubs = manifest::stubs(new.files);
-    let nonce = nonce(epoch, &ctx, &rev_text, &text);
-    let aad = aad(&ctx, &rev_text, &sorted(&stubs));
-    encrypt(&epoch.enc, &nonce, &aad, &mut text).ok_or(Refusal::TooLarge)?;
-    let envelope = Envelope { epoch: epoch.id(), parent: parent.cloned(), line, nonce, ciphertext: text };
-    Ok(Sealed { body: envelope.to_json(), id, rev, line, stubs })
+    let sealed = Sealed { id, rev, line, body: String::new(), stubs };
+    Ok(Prepared { epoch: epoch.id(), ctx, core: forms.core, leaf, parent, sealed })
+}
+
+/// Signs revisions of one channel together and seals them, in their order.
+///
+/// Errors: `unknown_epoch` if they were prepared in another channel; `too_large`.
+pub fn seal_revisions(
+    channel: &Channel,
+    author: &Author,
+    prepared: Vec<Prepared>,
+) -> Result<Vec<Sealed>, Refusal> {
+    let mut all = Vec::with_capacity(prepared.len());
+    let mut prepared = prepared.into_iter().peekable();
+    while prepared.peek().is_some() {
+        let together: Vec<Prepared> = prepared.by_ref().take(MOST_TOGETHER).collect();
+        let tree = Tree::new(together.iter().map(|one| one.leaf).collect());
+        let size = together.len() as u16;
+        let root = tree.root().ok_or(Refusal::TooLarge)?;
+        let signature = author.signer.sign(&signed(channel, size, &root));
+        for (index, one) in (0..size).zip(together) {
+            let place = Position { index, size };
+            all.push(one.finish(channel, author, &signature, place, &tree)?);
+        }
+    }
+    Ok(all)
+}
+
+impl Prepared {
+    /// The revision that it will be.
+    pub fn rev(&self) -> &Rev {
+        &self.sealed.rev
+    }
+
+    fn finish(
+        self,
+        channel: &Channel,
+        author: &Author,
+        signature: &[u8; 64],
+        place: Position,
+        tree: &Tree,
+    ) -> Result<Sealed, Refusal> {
+        let Self { core, leaf, mut sealed, .. } = self;
+        let epoch = channel.epoch(&self.epoch)?;
+        let core_length = u32::try_from(core.len()).map_err(|_| Refusal::TooLarge)?;
+        let whole = padded_len((core.len() + TRAILER_BYTES + 32 * place.steps()) as u64);
+        let whole = usize::try_from(whole).map_err(|_| Refusal::TooLarge)?;
+        let mut text = Vec::with_capacity(whole + 16);
+        text.extend_from_slice(&core_length.to_be_bytes());
+        text.extend_from_slice(&core);
+        text.extend_from_slice(&author.public);
+        text.extend_from_slice(channel.log_head());
+        text.extend_from_slice(signature);
+        text.extend_from_slice(&place.index.to_be_bytes());
+        text.extend_from_slice(&place.size.to_be_bytes());
+        tree.way(place.index.into()).for_each(|hash| text.extend_from_slice(hash));
+        text.resize(whole, 0);
+
+        let nonce = nonce(epoch, &leaf, &author.public, signature, place);
+        let aad = aad(&self.ctx, &sealed.rev.to_string(), &sorted(&sealed.stubs));
+        encrypt(&epoch.enc, &nonce, &aad, &mut text).ok_or(Refusal::TooLarge)?;
+        let (parent, line) = (self.parent, sealed.line);
+        sealed.body = Envelope { epoch: self.epoch, parent, line, nonce, ciphertext: text }.to_json();
+        Ok(sealed)
+    }
 }
 
 /// Opens a revision from elsewhere and proves all that can be proved of it, for the pull gate.
@@ -136,11 +203,11 @@ pub fn open_revision(
     received: &Received,
     known: &dyn Fn(&Rev) -> Option<Hash>,
 ) -> Result<Opened, Refusal> {
-    let (mut opened, envelope, message, signature) = prove(channel, received)?;
+    let (mut opened, envelope, root, size, signature) = prove(channel, received)?;
     let first = first_line(channel.ch(), received.id);
     let parent = envelope.parent.as_ref();
     (opened.lineage, opened.path) = line::check(first, received.path, parent, &envelope.line, known)?;
-    if !verify(&opened.author, &message, &signature) {
+    if !channel.verified().verify(&opened.author, &signed(channel, size, &root), &signature) {
         return Err(Refusal::Signature);
     }
     if !channel.authors().contains(&opened.author) {
@@ -178,7 +245,8 @@ pub fn read_revision(channel: &Channel, received: &Received) -> Result<Opened, R
     Ok(trailer.opened(content::split(trailer.core)?, line, rev))
 }
 
-type Proved = (Opened, Envelope, Vec<u8>, [u8; 64]);
+/// What was opened, its envelope, and the root and size of the tree that this signature has to be of.
+type Proved = (Opened, Envelope, Hash, u16, [u8; 64]);
 
 /// All that can be proved without the document's tree and the channel's log.
 fn prove(channel: &Channel, received: &Received) -> Result<Proved, Refusal> {
@@ -194,11 +262,14 @@ fn prove(channel: &Channel, received: &Received) -> Result<Proved, Refusal> {
     let ciphertext = std::mem::take(&mut envelope.ciphertext);
     let text = decrypted(epoch, &ctx, rev, received.stubs, Envelope { ciphertext, ..envelope.clone() })?;
     let rev_text = rev.to_string();
+    let trailer = Trailer::read(&text)?;
+    let leaf = leaf(&ctx, &rev_text, trailer.core, &trailer.log_head);
     // Poly1305 opens under more than one key for somebody who chose the keys; this MAC does not.
-    if !same(&nonce(epoch, &ctx, &rev_text, &text), &envelope.nonce) {
+    let nonce = nonce(epoch, &leaf, &trailer.author, &trailer.signature, trailer.place);
+    if !same(&nonce, &envelope.nonce) {
         return Err(Refusal::NotOpened);
     }
-    let trailer = Trailer::read(&text)?;
+    let root = trailer.place.root(leaf, &trailer.way).ok_or(Refusal::Malformed)?;
     let (content, body_form, manifest) = content::decode(trailer.core)?;
     let place = Place::of(received.id, &envelope, received.deleted);
     if place.rev(epoch, &ctx, &content.id, &body_form, &manifest) != *rev {
@@ -212,9 +283,8 @@ fn prove(channel: &Channel, received: &Received) -> Result<Proved, Refusal> {
     if !shown.into_iter().eq(&manifest::stubs(&content.files)) || content.files.iter().any(is_later) {
         return Err(Refusal::Attachments);
     }
-    let message = signed(&ctx, &rev_text, trailer.core, &trailer.log_head);
-    let signature = trailer.signature;
-    Ok((trailer.opened(content, envelope.line, rev), envelope, message, signature))
+    let (signature, size) = (trailer.signature, trailer.place.size);
+    Ok((trailer.opened(content, envelope.line, rev), envelope, root, size, signature))
 }
 
 fn sealed_class(id: &str) -> Result<(), Refusal> {
@@ -242,8 +312,8 @@ impl<'a> Place<'a> {
         self.parent.map_or(0, |parent| parent.generation) + 1
     }
 
-    fn ctx(&self, channel: &Channel, epoch: &Epoch) -> Vec<u8> {
-        enc(&[
+    fn ctx(&self, channel: &Channel, epoch: &Epoch) -> Hash {
+        hash(&[
             b"ctx",
             channel.ch(),
             &[SUITE],
@@ -258,23 +328,31 @@ impl<'a> Place<'a> {
 
     /// Made of the place and of what was meant, not of who wrote it or how: two devices that make the same
     /// edit make the same revision.
-    fn rev(&self, epoch: &Epoch, ctx: &[u8], id: &str, body_form: &[u8], manifest: &[u8]) -> Rev {
+    fn rev(&self, epoch: &Epoch, ctx: &Hash, id: &str, body_form: &[u8], manifest: &[u8]) -> Rev {
         let id = mac(&epoch.rev, &[b"rev", ctx, id.as_bytes(), body_form, manifest]);
         Rev { generation: self.generation(), id: RevId::Hash(first(&id)) }
     }
 }
 
-fn nonce(epoch: &Epoch, ctx: &[u8], rev: &str, text: &[u8]) -> [u8; 24] {
-    first(&mac(&epoch.nonce, &[b"nonce", ctx, rev.as_bytes(), text]))
+/// What is signed of a revision: everything of it.
+fn leaf(ctx: &Hash, rev: &str, core: &[u8], log_head: &Hash) -> Hash {
+    tree::leaf(&enc(&[b"doc", ctx, rev.as_bytes(), &sha256(core), log_head]))
 }
 
-fn aad(ctx: &[u8], rev: &str, stubs: &[&Stub]) -> Vec<u8> {
+/// The message that the author signs for all leaves of a tree.
+fn signed(channel: &Channel, size: u16, root: &Hash) -> Vec<u8> {
+    enc(&[b"docs", channel.ch(), &size.to_be_bytes(), root])
+}
+
+/// Made of all that is encrypted: the leaf stands for the core, the signature for the way.
+fn nonce(epoch: &Epoch, leaf: &Hash, author: &PublicKey, signature: &[u8; 64], place: Position) -> [u8; 24] {
+    let (index, size) = (place.index.to_be_bytes(), place.size.to_be_bytes());
+    first(&mac(&epoch.nonce, &[b"nonce", leaf, author, signature, &index, &size]))
+}
+
+fn aad(ctx: &Hash, rev: &str, stubs: &[&Stub]) -> Vec<u8> {
     let names: Vec<&str> = stubs.iter().map(|stub| stub.name.as_str()).collect();
     enc(&[ctx, rev.as_bytes(), &enc_list(&names)])
-}
-
-fn signed(ctx: &[u8], rev: &str, core: &[u8], log_head: &Hash) -> Vec<u8> {
-    enc(&[b"doc", ctx, rev.as_bytes(), &sha256(core), log_head])
 }
 
 fn sorted(stubs: &[Stub]) -> Vec<&Stub> {
@@ -286,7 +364,7 @@ fn sorted(stubs: &[Stub]) -> Vec<&Stub> {
 /// Opens the ciphertext in place.
 fn decrypted(
     epoch: &Epoch,
-    ctx: &[u8],
+    ctx: &Hash,
     rev: &Rev,
     stubs: &[Stub],
     envelope: Envelope,
@@ -303,6 +381,8 @@ struct Trailer<'a> {
     author: PublicKey,
     log_head: Hash,
     signature: [u8; 64],
+    place: Position,
+    way: Vec<Hash>,
 }
 
 impl<'a> Trailer<'a> {
@@ -313,9 +393,16 @@ impl<'a> Trailer<'a> {
             let (author, rest) = rest.split_first_chunk::<32>()?;
             let (log_head, rest) = rest.split_first_chunk::<32>()?;
             let (signature, rest) = rest.split_first_chunk::<64>()?;
+            let (index, rest) = rest.split_first_chunk::<2>()?;
+            let (size, rest) = rest.split_first_chunk::<2>()?;
+            let place = Position::new(u16::from_be_bytes(*index), u16::from_be_bytes(*size))?;
+            let (way, rest) = rest.split_at_checked(32 * place.steps())?;
+            let (way, _) = way.as_chunks::<32>();
             let is_filled = rest.iter().all(|byte| *byte == 0);
-            let fits = padded_len((core.len() + TRAILER_BYTES) as u64) == text.len() as u64;
-            let parts = Self { core, author: *author, log_head: *log_head, signature: *signature };
+            let length = core.len() + TRAILER_BYTES + 32 * way.len();
+            let fits = padded_len(length as u64) == text.len() as u64;
+            let (author, log_head, signature) = (*author, *log_head, *signature);
+            let parts = Self { core, author, log_head, signature, place, way: way.to_vec() };
             (is_filled && fits).then_some(parts)
         };
         read().ok_or(Refusal::Malformed)

@@ -328,28 +328,66 @@ export const lineOf = (ch, rid, parent) => (parent ? hash('next', parent.line, p
 const generation = (rev) => Number(rev.split('-')[0]);
 
 function context(ch, epoch, { rid, parent, line, deleted }) {
-  return enc('ctx', ch, [1], epoch.id, rid, u64(parent ? generation(parent) + 1 : 1), parent, line, [deleted ? 1 : 0]);
+  return hash('ctx', ch, [1], epoch.id, rid, u64(parent ? generation(parent) + 1 : 1), parent, line, [deleted ? 1 : 0]);
 }
 const revOf = (epoch, ctx, parent, id, body, files) => `${parent ? generation(parent) + 1 : 1}-${hex(H(epoch.rev, 'rev', ctx, id, form(body), files).slice(0, 16))}`;
 const aadOf = (ctx, rev, stubs) => enc(ctx, rev, enc(...stubs.map(({ name }) => name)));
-const signedOf = (ctx, rev, core, logHead) => enc('doc', ctx, rev, sha256(core), logHead);
+const u16 = (n) => Uint8Array.of(n >> 8, n & 255);
+const signedOf = (ch, size, root) => enc('docs', ch, u16(size), root);
+const nonceOf = (epoch, leaf, author, signature, index, size) => H(epoch.nonce, 'nonce', leaf, author, signature, u16(index), u16(size)).slice(0, 24);
 
-export function sealRevision(channel, epoch, seed, { id, parent, deleted, body, files }) {
+// A tree as RFC 9162 defines it, 2.1.1 and 2.1.3.
+
+const leafOf = (ctx, rev, core, logHead) => sha256(join([0], enc('doc', ctx, rev, sha256(core), logHead)));
+const node = (left, right) => sha256(join([1], left, right));
+const split = (size) => 2 ** Math.ceil(Math.log2(size) - 1);
+const rootOf = (leaves) => {
+  if (leaves.length === 1) return leaves[0];
+  const k = split(leaves.length);
+  return node(rootOf(leaves.slice(0, k)), rootOf(leaves.slice(k)));
+};
+const wayOf = (leaves, index) => {
+  if (leaves.length === 1) return [];
+  const k = split(leaves.length);
+  return index < k ? [...wayOf(leaves.slice(0, k), index), rootOf(leaves.slice(k))] : [...wayOf(leaves.slice(k), index - k), rootOf(leaves.slice(0, k))];
+};
+const steps = (index, size) => {
+  if (size === 1) return 0;
+  const k = split(size);
+  return 1 + (index < k ? steps(index, k) : steps(index - k, size - k));
+};
+const climbed = (leaf, index, size, way) => {
+  if (size === 1) return leaf;
+  const k = split(size);
+  const beside = way.at(-1);
+  return index < k ? node(climbed(leaf, index, k, way.slice(0, -1)), beside) : node(beside, climbed(leaf, index - k, size - k, way.slice(0, -1)));
+};
+
+/** Seals revisions that are signed together: at most 256. */
+export function sealRevisions(channel, epoch, seed, revisions) {
   const { ch, idKey, logHead } = channel;
-  const rid = remoteId(idKey, id);
-  const line = lineOf(ch, rid, parent);
-  const ctx = context(ch, epoch, { rid, parent: parent?.rev ?? '', line, deleted });
-  const entries = manifest(files);
-  const rev = revOf(epoch, ctx, parent?.rev, id, body, entries);
-  const core = enc(id, body, entries);
-  const signature = ed25519.sign(signedOf(ctx, rev, core, logHead), seed);
-  const content = join(u32(core.length), core, ed25519.getPublicKey(seed), logHead, signature);
-  const text = join(content, new Uint8Array(padded(content.length) - content.length));
-  const stubs = files.map(stub).sort(byName);
-  const nonce = H(epoch.nonce, 'nonce', ctx, rev, text).slice(0, 24);
-  const sealed = xchacha20poly1305(epoch.enc, nonce, aadOf(ctx, rev, stubs)).encrypt(text);
-  const x = { v: 1, s: 1, e: base64url(epoch.id), p: parent?.rev ?? '', l: base64url(line), n: base64url(nonce), c: base64url(sealed) };
-  return { _id: rid, _rev: rev, line: hex(line), stubs, body: JSON.stringify({ x }) };
+  const prepared = revisions.map(({ id, parent, deleted, body, files }) => {
+    const rid = remoteId(idKey, id);
+    const line = lineOf(ch, rid, parent);
+    const ctx = context(ch, epoch, { rid, parent: parent?.rev ?? '', line, deleted });
+    const entries = manifest(files);
+    const rev = revOf(epoch, ctx, parent?.rev, id, body, entries);
+    const core = enc(id, body, entries);
+    return { rid, parent, line, ctx, rev, core, files, leaf: leafOf(ctx, rev, core, logHead) };
+  });
+  const leaves = prepared.map(({ leaf }) => leaf);
+  const author = ed25519.getPublicKey(seed);
+  const signature = ed25519.sign(signedOf(ch, leaves.length, rootOf(leaves)), seed);
+  return prepared.map(({ rid, parent, line, ctx, rev, core, files, leaf }, index) => {
+    const size = leaves.length;
+    const content = join(u32(core.length), core, author, logHead, signature, u16(index), u16(size), ...wayOf(leaves, index));
+    const text = join(content, new Uint8Array(padded(content.length) - content.length));
+    const stubs = files.map(stub).sort(byName);
+    const nonce = nonceOf(epoch, leaf, author, signature, index, size);
+    const sealed = xchacha20poly1305(epoch.enc, nonce, aadOf(ctx, rev, stubs)).encrypt(text);
+    const x = { v: 1, s: 1, e: base64url(epoch.id), p: parent?.rev ?? '', l: base64url(line), n: base64url(nonce), c: base64url(sealed) };
+    return { _id: rid, _rev: rev, line: hex(line), stubs, body: JSON.stringify({ x }) };
+  });
 }
 
 /** Opens a revision whose parent (with its line) is known, or that is the first. */
@@ -362,18 +400,24 @@ export function openRevision(channel, { _id, _rev, deleted, stubs, body }, paren
   check(x.p === (parent?.rev ?? '') && same(line, lineOf(channel.ch, _id, parent)), 'history');
   const ctx = context(channel.ch, epoch, { rid: _id, parent: x.p, line, deleted });
   const text = opened('revision', () => xchacha20poly1305(epoch.enc, nonce, aadOf(ctx, _rev, [...stubs].sort(byName))).decrypt(sealed));
-  check(same(nonce, H(epoch.nonce, 'nonce', ctx, _rev, text).slice(0, 24)), 'nonce');
   const length = Buffer.from(text).readUInt32BE();
   const core = text.slice(4, 4 + length);
-  const [author, logHead, signature, fill] = [[0, 32], [32, 64], [64, 128], [128, text.length]].map(([from, to]) => text.slice(4 + length + from, 4 + length + to));
-  check(fill.every((byte) => byte === 0) && padded(4 + length + 128) === text.length, 'padding');
+  const trailer = text.slice(4 + length);
+  const [author, logHead, signature] = [[0, 32], [32, 64], [64, 128]].map(([from, to]) => trailer.slice(from, to));
+  const [index, size] = [128, 130].map((at) => Buffer.from(trailer).readUInt16BE(at));
+  check(index < size, 'place');
+  const end = 132 + 32 * steps(index, size);
+  const way = Array.from({ length: (end - 132) / 32 }, (_, at) => trailer.slice(132 + 32 * at, 164 + 32 * at));
+  check(trailer.slice(end).every((byte) => byte === 0) && padded(4 + length + end) === text.length, 'padding');
+  const leaf = leafOf(ctx, _rev, core, logHead);
+  check(same(nonce, nonceOf(epoch, leaf, author, signature, index, size)), 'nonce');
   const [id, written, entries, ...more] = unenc(core);
   const content = Buffer.from(written).toString();
   check(!more.length && _rev === revOf(epoch, ctx, x.p, id, content, entries), 'revision');
   check(_id === remoteId(channel.idKey, id), 'id');
   const files = readManifest(entries);
   check(isDeepStrictEqual(files.map(stub).sort(byName), [...stubs].sort(byName)), 'attachments');
-  check(ed25519.verify(signature, signedOf(ctx, _rev, core, logHead), author, { zip215: false }), 'signature');
+  check(ed25519.verify(signature, signedOf(channel.ch, size, climbed(leaf, index, size, way)), author, { zip215: false }), 'signature');
   check(channel.devices.some((device) => same(device, author)), 'author');
   return { id: Buffer.from(id).toString(), body: content, files, author, logHead };
 }

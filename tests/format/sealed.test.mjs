@@ -88,11 +88,15 @@ test('attachments are made again and open', () => {
 });
 
 test('revisions are made again and open', () => {
-  for (const revision of vectors.revisions) {
-    const files = filesOf(revision);
+  for (const [at, revision] of vectors.revisions.entries()) {
     const parent = parentOf(revision);
-    const made = sealed.sealRevision(inEpoch(revision.epoch), channel.epochs[revision.epoch - 1], account.device_seed, { ...revision, parent, files });
-    assert.deepEqual(made, revision.sealed);
+    // Those that were signed together stand one after the other.
+    const first = at - revision.together.indexOf(revision.id);
+    const together = vectors.revisions.slice(first, first + revision.together.length);
+    assert.deepEqual(together.map(({ id }) => id), revision.together);
+    const all = together.map((one) => ({ ...one, parent: parentOf(one), files: filesOf(one) }));
+    const made = sealed.sealRevisions(inEpoch(revision.epoch), channel.epochs[revision.epoch - 1], account.device_seed, all);
+    assert.deepEqual(made[at - first], revision.sealed);
     const opened = sealed.openRevision(channel, { ...revision.sealed, deleted: revision.deleted }, parent);
     assert.deepEqual([opened.id, opened.body], [revision.id, revision.body]);
     assert.deepEqual(opened.files.map(({ name }) => name), revision.files);
