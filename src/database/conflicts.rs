@@ -302,7 +302,7 @@ impl Database {
                 }
                 let body_digest = canonical::digest(&leaf.body)?;
                 let body = leaf.body.clone();
-                let new = NewLeaf { deleted: false, body, body_digest: &body_digest, attachments };
+                let new = NewLeaf { deleted: false, body, body_digest, attachments };
                 let leaf = view.new_leaf(&copy, None, None, new)?;
                 let change = Change::Leaves { seen: Vec::new(), leaves: vec![(None, leaf)], contents };
                 edits.push(Edit::new(&view, copy, change));

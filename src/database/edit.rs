@@ -173,61 +173,89 @@ impl Edit {
             Change::Local { .. } => &[],
         }
     }
+
+    /// The revision that an edit of the caller's is made on.
+    ///
+    /// Errors: 409 `conflict`.
+    pub(super) fn parent(&self, current: Option<&DocState>) -> Result<Option<Rev>> {
+        match &self.change {
+            Change::New { parent: Some(parent), force: true, .. } => Ok(Some(parent.clone())),
+            Change::New { parent, deleted, .. } => parent_of_edit(current, parent.as_ref(), *deleted),
+            Change::Attachment { parent, .. } => parent_of_edit(current, parent.as_ref(), false),
+            _ => Ok(None),
+        }
+    }
+
+    /// What an edit of the caller's makes of the document, on this parent.
+    ///
+    /// Errors: 412 `missing_stub`; 404 `not_found` for an attachment to be removed that is not there.
+    pub(super) fn new_leaf(&self, current: Option<&DocState>, parent: Option<&Rev>) -> Result<NewLeaf> {
+        let generation = parent.map_or(0, |parent| parent.generation) + 1;
+        let leaf = || {
+            let mut leaves = current.into_iter().flat_map(|doc| &doc.leaves);
+            let leaf = leaves.find(|leaf| Some(&leaf.rev) == parent);
+            leaf.map(|leaf| self.view.seen(&self.id, leaf)).transpose()
+        };
+        match &self.change {
+            Change::New { deleted, body, body_digest, attachments, .. } => {
+                // Only a stub has to know what was there.
+                let leaf = if attachments.is_empty() { None } else { leaf()? };
+                let mut stored = Vec::with_capacity(attachments.len());
+                for attachment in attachments {
+                    stored.push(attachment.resolve(self.name(), generation, leaf.as_deref(), None)?);
+                }
+                let (deleted, body, body_digest) = (*deleted, body.clone(), *body_digest);
+                Ok(NewLeaf { deleted, body, body_digest, attachments: stored })
+            }
+            Change::Attachment { name, with, .. } => {
+                let leaf = leaf()?;
+                let leaf = leaf.as_deref();
+                let live = leaf.filter(|leaf| !leaf.deleted);
+                let mut stored = live.map_or_else(Vec::new, |leaf| leaf.attachments.clone());
+                let before = stored.len();
+                stored.retain(|attachment| attachment.name != *name);
+                match with {
+                    Some(attachment) => {
+                        stored.push(attachment.resolve(self.name(), generation, leaf, None)?);
+                    }
+                    None if stored.len() == before => {
+                        return Err(Error::new(Kind::NotFound, "Document is missing attachment"));
+                    }
+                    None => {}
+                }
+                sort_by(&mut stored, |a, b| a.name.cmp(&b.name));
+                let body = live.map_or("{}", |leaf| &leaf.body).to_owned();
+                let body_digest = canonical::digest(&body)?;
+                Ok(NewLeaf { deleted: false, body, body_digest, attachments: stored })
+            }
+            _ => Err(Error::new(Kind::Unknown, "Only an edit of the caller's makes a leaf.")),
+        }
+    }
 }
 
+/// The leaf that an edit of the caller's makes, sealed before the commit, and the revision it was sealed on.
+pub(super) type Ready = (Option<Rev>, StoredLeaf);
+
 /// One edit of a document's state: the revision it made (or named), and the new state unless nothing
-/// changed.
+/// changed. `ready` is the edit's leaf if it was sealed already.
 pub(super) fn apply(
     edit: &Edit,
     current: Option<&DocState>,
+    ready: Option<&Ready>,
     revs_limit: usize,
     is_known: &dyn Fn(&Digest) -> bool,
 ) -> Result<(Rev, Option<DocState>)> {
     match &edit.change {
-        Change::New { parent, force, deleted, body, body_digest, attachments } => {
-            let parent = if *force && parent.is_some() {
-                parent.clone()
-            } else {
-                parent_of_edit(current, parent.as_ref(), *deleted)?
-            };
-            let leaf =
-                current.and_then(|doc| doc.leaves.iter().find(|leaf| Some(&leaf.rev) == parent.as_ref()));
-            // Only a stub has to know what was there.
-            let leaf = leaf.filter(|_| !attachments.is_empty());
-            let leaf = leaf.map(|leaf| edit.view.seen(&edit.id, leaf)).transpose()?;
-            let generation = parent.as_ref().map_or(0, |parent| parent.generation) + 1;
-            let mut stored = Vec::with_capacity(attachments.len());
-            for attachment in attachments {
-                stored.push(attachment.resolve(edit.name(), generation, leaf.as_deref(), None)?);
-            }
-            let new = NewLeaf { deleted: *deleted, body: body.clone(), body_digest, attachments: stored };
-            let leaf = edit.view.new_leaf(edit.name(), current, parent.as_ref(), new)?;
-            let path: Vec<Rev> = std::iter::once(leaf.rev.clone()).chain(parent).collect();
-            merged(edit, current, &path, leaf, revs_limit)
-        }
-        Change::Attachment { parent, name, with } => {
-            let parent = parent_of_edit(current, parent.as_ref(), false)?;
-            let leaf =
-                current.and_then(|doc| doc.leaves.iter().find(|leaf| Some(&leaf.rev) == parent.as_ref()));
-            let leaf = leaf.map(|leaf| edit.view.seen(&edit.id, leaf)).transpose()?;
-            let leaf = leaf.as_deref();
-            let generation = parent.as_ref().map_or(0, |parent| parent.generation) + 1;
-            let live = leaf.filter(|leaf| !leaf.deleted);
-            let mut stored = live.map_or_else(Vec::new, |leaf| leaf.attachments.clone());
-            let before = stored.len();
-            stored.retain(|attachment| attachment.name != *name);
-            match with {
-                Some(attachment) => stored.push(attachment.resolve(edit.name(), generation, leaf, None)?),
-                None if stored.len() == before => {
-                    return Err(Error::new(Kind::NotFound, "Document is missing attachment"));
+        Change::New { .. } | Change::Attachment { .. } => {
+            let parent = edit.parent(current)?;
+            let leaf = match ready {
+                // The same edit of the same revision is the same leaf.
+                Some((on, leaf)) if *on == parent => leaf.clone(),
+                _ => {
+                    let new = edit.new_leaf(current, parent.as_ref())?;
+                    edit.view.new_leaf(edit.name(), current, parent.as_ref(), new)?
                 }
-                None => {}
-            }
-            sort_by(&mut stored, |a, b| a.name.cmp(&b.name));
-            let body = live.map_or("{}", |leaf| &leaf.body).to_owned();
-            let body_digest = canonical::digest(&body)?;
-            let new = NewLeaf { deleted: false, body, body_digest: &body_digest, attachments: stored };
-            let leaf = edit.view.new_leaf(edit.name(), current, parent.as_ref(), new)?;
+            };
             let path: Vec<Rev> = std::iter::once(leaf.rev.clone()).chain(parent).collect();
             merged(edit, current, &path, leaf, revs_limit)
         }
@@ -261,7 +289,7 @@ pub(super) fn apply(
                 stored.push(attachment.resolve(&edit.id, 1, None, Some(is_known))?);
             }
             let parent = winner.map(|winner| winner.rev.clone());
-            let leaf = new_leaf(parent.as_ref(), false, body.clone(), body_digest, stored);
+            let leaf = new_leaf(parent.as_ref(), false, body.clone(), *body_digest, stored);
             let path: Vec<Rev> = std::iter::once(leaf.rev.clone()).chain(parent).collect();
             merged(edit, current, &path, leaf, revs_limit)
         }
@@ -318,14 +346,14 @@ pub(super) fn resolution(
     let nothing = canonical::digest("{}")?;
     let end = |rev: &Rev| {
         let body = "{}".to_owned();
-        let new = NewLeaf { deleted: true, body, body_digest: &nothing, attachments: Vec::new() };
+        let new = NewLeaf { deleted: true, body, body_digest: nothing, attachments: Vec::new() };
         Ok((Some(rev.clone()), view.new_leaf(name, Some(stored), Some(rev), new)?))
     };
     let mut leaves: Vec<_> = losers.map(end).collect::<Result<_>>()?;
     if !is_kept || canonical::digest(&winner.body)? != body_digest {
         let rev = Some(winner.rev.clone());
         let StoredLeaf { deleted, body, attachments, .. } = content;
-        let new = NewLeaf { deleted, body, body_digest: &body_digest, attachments };
+        let new = NewLeaf { deleted, body, body_digest, attachments };
         let leaf = view.new_leaf(name, Some(stored), rev.as_ref(), new)?;
         leaves.push((rev, leaf));
     }
@@ -356,7 +384,7 @@ pub(super) fn new_leaf(
     parent: Option<&Rev>,
     deleted: bool,
     body: String,
-    body_digest: &Digest,
+    body_digest: Digest,
     attachments: Vec<StoredAttachment>,
 ) -> StoredLeaf {
     let mut md5 = Md5::new();

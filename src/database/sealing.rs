@@ -2,16 +2,17 @@
 
 use std::rc::Rc;
 
+use super::{render::path, view::NewLeaf};
 use crate::{
     error::{Error, Kind, Result},
-    log::{StoredAttachment, StoredLeaf},
+    log::{DocState, StoredAttachment, StoredLeaf},
     model::{CONTENT_CHUNK_BYTES, Content, Rev},
     peer::{ReplicatedAttachment, ReplicatedDoc},
     platform::Platform,
     seal::{
         Author, Channel, Entry, Envelope, FileEntry, FileHash, FileReader, FileSealer, Hash, Key,
-        NewRevision, Opened, PublicKey, Received, Refusal, Signer, Stub, check_push, first_line, next_line,
-        open_revision, read_revision, seal_revision,
+        NewRevision, Opened, Prepared, PublicKey, Received, Refusal, Sealed, Signer, Stub, check_push,
+        first_line, next_line, open_revision, prepare_revision, read_revision, seal_revisions,
     },
 };
 
@@ -26,16 +27,6 @@ pub struct Keys {
 pub trait KeySource {
     /// Errors: why this log gives no keys; those from before stay then.
     fn keys(&self, log: &[Entry]) -> Result<Rc<Keys>>;
-}
-
-/// A leaf to be sealed.
-pub(super) struct PlainLeaf<'a> {
-    /// The document, as its writer knows it.
-    pub(super) name: &'a str,
-    pub(super) parent: Option<&'a Rev>,
-    pub(super) deleted: bool,
-    pub(super) body: &'a str,
-    pub(super) attachments: &'a [StoredAttachment],
 }
 
 impl Keys {
@@ -68,49 +59,59 @@ impl Keys {
         self.channel.open_local(name, n, body).map_err(damaged)
     }
 
-    /// A leaf, sealed: as it is stored and sent. `known` is the parent's stored leaf, or what its line follows
-    /// from: `ancestors` are the parent and those before it, as far as the tree knows them.
-    pub(super) fn seal(
+    /// All of sealing a leaf but the signature. `current` is the document's state as it is stored.
+    ///
+    /// Errors: 409 `conflict` where nothing is known that its line follows from; 413 `document_too_large`; 400
+    /// `bad_request` for what cannot be sealed, or not now.
+    pub(super) fn prepare(
         &self,
-        leaf: &PlainLeaf<'_>,
-        ancestors: &[Rev],
-        known: Option<&StoredLeaf>,
-    ) -> Result<StoredLeaf> {
-        let line = match leaf.parent {
-            None => None,
-            Some(parent) => Some((parent, self.line_of(leaf.name, ancestors, known)?)),
+        name: &str,
+        current: Option<&DocState>,
+        parent: Option<&Rev>,
+        new: &NewLeaf,
+    ) -> Result<Prepared> {
+        let line = parent.map(|parent| self.line_of(name, current, parent)).transpose()?;
+        let files: Vec<FileEntry> = new.attachments.iter().filter_map(entry).collect();
+        let new = NewRevision {
+            id: name,
+            parent: parent.zip(line.as_ref()),
+            deleted: new.deleted,
+            body: &new.body,
+            files: &files,
         };
-        let files: Vec<FileEntry> = leaf.attachments.iter().filter_map(entry).collect();
-        let parent = line.as_ref().map(|(parent, line)| (*parent, line));
-        let new =
-            NewRevision { id: leaf.name, parent, deleted: leaf.deleted, body: leaf.body, files: &files };
-        let author = Author { signer: &self.signer, public: self.public };
-        let sealed = seal_revision(&self.channel, &author, &new).map_err(refused)?;
-        let attachments = sealed.stubs.into_iter().map(|stub| StoredAttachment {
-            name: stub.name,
-            content_type: stub.content_type,
-            length: stub.length,
-            revpos: stub.revpos,
-            digest: stub.digest,
-            sealed: None,
-        });
-        Ok(StoredLeaf {
-            rev: sealed.rev,
-            deleted: leaf.deleted,
-            body: sealed.body,
-            attachments: attachments.collect(),
-        })
+        prepare_revision(&self.channel, &new).map_err(refused)
     }
 
-    /// The line of the first of `ancestors`.
+    /// Leaves, sealed: as they are stored and sent.
+    pub(super) fn seal(&self, prepared: Vec<Prepared>) -> Result<Vec<StoredLeaf>> {
+        let deleted: Vec<bool> = prepared.iter().map(Prepared::deleted).collect();
+        let author = Author { signer: &self.signer, public: self.public };
+        let sealed = seal_revisions(&self.channel, &author, prepared).map_err(refused)?;
+        let leaf = |(sealed, deleted): (Sealed, bool)| {
+            let attachments = sealed.stubs.into_iter().map(|stub| StoredAttachment {
+                name: stub.name,
+                content_type: stub.content_type,
+                length: stub.length,
+                revpos: stub.revpos,
+                digest: stub.digest,
+                sealed: None,
+            });
+            StoredLeaf { rev: sealed.rev, deleted, body: sealed.body, attachments: attachments.collect() }
+        };
+        Ok(sealed.into_iter().zip(deleted).map(leaf).collect())
+    }
+
+    /// The line of a revision of the document.
     ///
     /// Errors: 409 `conflict` where nothing is known that it follows from.
-    fn line_of(&self, name: &str, ancestors: &[Rev], known: Option<&StoredLeaf>) -> Result<Hash> {
-        if let Some(line) = known.and_then(line) {
+    fn line_of(&self, name: &str, current: Option<&DocState>, rev: &Rev) -> Result<Hash> {
+        let doc = current.ok_or_else(Error::conflict)?;
+        if let Some(line) = doc.leaves.iter().find(|leaf| leaf.rev == *rev).and_then(line) {
             return Ok(line);
         }
+        let ancestors = path(&doc.tree, rev);
         let is_whole = ancestors.last().is_some_and(|oldest| oldest.generation == 1);
-        let ([_, before @ ..], true) = (ancestors, is_whole) else { return Err(Error::conflict()) };
+        let ([_, before @ ..], true) = (&ancestors[..], is_whole) else { return Err(Error::conflict()) };
         let first = first_line(self.channel.ch(), &self.channel.remote_id(name));
         Ok(before.iter().rev().fold(first, |line, rev| next_line(&line, rev)))
     }

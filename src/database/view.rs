@@ -22,7 +22,7 @@ use futures::FutureExt;
 use super::{
     Database,
     edit::{self, EditAttachment},
-    sealing::{KeySource, Keys, PlainLeaf},
+    sealing::{KeySource, Keys},
 };
 use crate::{
     error::{Error, Kind, Result},
@@ -128,20 +128,23 @@ impl View {
         name: &str,
         current: Option<&DocState>,
         parent: Option<&Rev>,
-        new: NewLeaf<'_>,
+        new: NewLeaf,
     ) -> Result<StoredLeaf> {
-        let NewLeaf { deleted, body, body_digest, attachments } = new;
         let Self::Opened(opened) = self else {
+            let NewLeaf { deleted, body, body_digest, attachments } = new;
             return Ok(edit::new_leaf(parent, deleted, body, body_digest, attachments));
         };
-        let mut ancestors: Vec<Rev> = parent.cloned().into_iter().collect();
-        let mut known = None;
-        if let (Some(parent), Some(doc)) = (parent, current) {
-            ancestors = super::render::path(&doc.tree, parent);
-            known = doc.leaves.iter().find(|leaf| leaf.rev == *parent);
+        let keys = opened.keys();
+        let prepared = keys.prepare(name, current, parent, &new)?;
+        keys.seal(vec![prepared])?.pop().ok_or_else(Error::conflict)
+    }
+
+    /// The keys that leaves are sealed with.
+    pub(super) fn keys(&self) -> Option<Rc<Keys>> {
+        match self {
+            Self::AsStored => None,
+            Self::Opened(opened) => Some(opened.keys()),
         }
-        let leaf = PlainLeaf { name, parent, deleted, body: &body, attachments: &attachments };
-        opened.keys().seal(&leaf, &ancestors, known)
     }
 
     /// An attachment that is to be written, with what will be stored of it; `copied` is what it was in another
@@ -234,10 +237,10 @@ impl View {
 }
 
 /// What an edit makes of a leaf.
-pub(super) struct NewLeaf<'a> {
+pub(super) struct NewLeaf {
     pub(super) deleted: bool,
     pub(super) body: String,
-    pub(super) body_digest: &'a Digest,
+    pub(super) body_digest: Digest,
     pub(super) attachments: Vec<StoredAttachment>,
 }
 

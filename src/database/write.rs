@@ -14,8 +14,9 @@ use serde::Serialize;
 
 use super::{
     Database, Inner, Job, Reply, State,
-    edit::{Change, Edit, EditAttachment, apply},
+    edit::{Change, Edit, EditAttachment, Ready, apply},
     options::{BulkDocsOptions, PutOptions},
+    sealing::Keys,
     view::{LOG, View},
 };
 use crate::{
@@ -28,6 +29,9 @@ use crate::{
 
 /// Documents parsed between two turns of the event loop: a few milliseconds' worth.
 const PARSE_AT_ONCE: usize = 250;
+
+/// Documents sealed between two turns of the event loop, and signed together.
+const SEAL_AT_ONCE: usize = 256;
 
 /// What a write that succeeded tells: `{"ok":true,"id":…,"rev":…}`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -244,6 +248,9 @@ fn local_rev(rev: &str) -> Result<u64> {
 
 type Writes = Vec<(Vec<Edit>, Reply<Vec<Result<Written>>>)>;
 
+/// Leaves that were sealed before the commit, by the place of their edit: which write, which edit of it.
+type SealedAhead = HashMap<(usize, usize), Ready>;
+
 /// What a builder made, and what it could not know.
 struct Built {
     first: BlockNo,
@@ -286,15 +293,20 @@ impl Inner {
         if is_checked {
             self.catch_up().await?;
         }
+        let mut ready: Option<SealedAhead> = None;
         loop {
             let have = self.old_states(writes).await?;
+            let ready = match &ready {
+                Some(ready) => ready,
+                None => ready.insert(self.seal_ahead(&have, writes).await?),
+            };
             let next = self.state.borrow().next;
             let mut built: Option<Built> = None;
             let mut build = |newer: &[Block], first| {
                 let mut state = self.state.borrow_mut();
                 state.fold(newer.to_vec())?;
                 state.next = first;
-                let mut result = state.build(&have, writes, first, &self.options)?;
+                let mut result = state.build(&have, writes, ready, first, &self.options)?;
                 result.waits = result.lacks_block || (result.is_doubtful && !is_checked && newer.is_empty());
                 let batch = (!result.waits && !result.blocks.is_empty()).then(|| Batch {
                     blocks: result.blocks.clone(),
@@ -322,6 +334,49 @@ impl Inner {
         }
     }
 
+    /// In a sealed channel, makes the leaves of the caller's edits as far as they are clear: many at a time, since
+    /// one signature does for them, and not in the builder, which would hold up the page. What turns out to be
+    /// made on another revision is sealed there, by itself; so is a second edit of one document.
+    async fn seal_ahead(&self, have: &HashMap<BlockNo, Bytes>, writes: &Writes) -> Result<SealedAhead> {
+        let mut ahead = SealedAhead::new();
+        let mut seen: HashSet<&str> = HashSet::new();
+        let mut edits = Vec::new();
+        for (write, (all, _)) in writes.iter().enumerate().filter(|_| self.is_sealed) {
+            let firsts = all.iter().enumerate().filter(|(_, edit)| seen.insert(&edit.id));
+            edits.extend(firsts.map(|(place, edit)| ((write, place), edit)));
+        }
+        for (turn, edits) in edits.chunks(SEAL_AT_ONCE).enumerate() {
+            if turn > 0 {
+                self.platform.sleep(0).await;
+            }
+            let mut group: Option<Rc<Keys>> = None;
+            let (mut places, mut prepared) = (Vec::new(), Vec::new());
+            for (place, edit) in edits {
+                let Some(keys) = edit.view.keys() else { continue };
+                let current = match self.state.borrow_mut().current(have, &edit.id)? {
+                    Current::Absent => None,
+                    Current::At(doc, _) => Some(doc),
+                    Current::Elsewhere => continue,
+                };
+                let current = current.as_deref();
+                let leaf = edit.parent(current).and_then(|parent| {
+                    let new = edit.new_leaf(current, parent.as_ref())?;
+                    Ok((keys.prepare(edit.name(), current, parent.as_ref(), &new)?, parent))
+                });
+                // Why not, the builder finds out and says.
+                let Ok((leaf, parent)) = leaf else { continue };
+                if Rc::ptr_eq(group.get_or_insert_with(|| keys.clone()), &keys) {
+                    places.push((*place, parent));
+                    prepared.push(leaf);
+                }
+            }
+            let leaves = group.map_or(Ok(Vec::new()), |keys| keys.seal(prepared))?;
+            let ready = places.into_iter().zip(leaves);
+            ahead.extend(ready.map(|((place, parent), leaf)| (place, (parent, leaf))));
+        }
+        Ok(ahead)
+    }
+
     /// The blocks in which the documents to be edited stand.
     async fn old_states(&self, writes: &Writes) -> Result<HashMap<BlockNo, Bytes>> {
         let numbers: Vec<BlockNo> = {
@@ -342,6 +397,7 @@ impl State {
         &mut self,
         have: &HashMap<BlockNo, Bytes>,
         writes: &Writes,
+        ready: &SealedAhead,
         first: BlockNo,
         options: &super::OpenOptions,
     ) -> Result<Built> {
@@ -359,14 +415,15 @@ impl State {
         let mut locals: HashMap<&str, u64> = HashMap::new();
         let mut put: HashSet<Digest> = HashSet::new();
         let mut seq = self.directory.last_seq();
-        for (edits, _) in writes {
+        for (write, (edits, _)) in writes.iter().enumerate() {
             let mut outcomes = Vec::with_capacity(edits.len());
             // A resolution with its copies is written whole or not at all, so it is tried first.
             let is_whole =
                 edits.len() > 1 && edits.iter().all(|edit| matches!(edit.change, Change::Leaves { .. }));
-            let trial = edits.iter().filter(|_| is_whole).map(|edit| (true, edit));
+            let each = || edits.iter().enumerate();
+            let trial = each().filter(|_| is_whole).map(|edit| (true, edit));
             let mut refused: Option<Error> = None;
-            for (is_trial, edit) in trial.chain(edits.iter().map(|edit| (false, edit))) {
+            for (is_trial, (place, edit)) in trial.chain(each().map(|edit| (false, edit))) {
                 if let Change::Local { parent, deleted, body } = &edit.change {
                     let current =
                         locals.get(&*edit.id).copied().or(self.directory.local(&edit.id).map(|(rev, _)| rev));
@@ -407,7 +464,10 @@ impl State {
                 let known = |digest: &Digest| self.directory.refers_to(digest) || put.contains(digest);
                 let result = match &refused {
                     Some(error) => Err(error.clone()),
-                    None => apply(edit, current.as_ref().map(|(doc, _)| doc), options.revs_limit, &known),
+                    None => {
+                        let (doc, ready) = (current.as_ref().map(|(doc, _)| doc), ready.get(&(write, place)));
+                        apply(edit, doc, ready, options.revs_limit, &known)
+                    }
                 };
                 match result {
                     Ok((rev, Some(mut doc))) if !is_trial => {

@@ -97,6 +97,7 @@ pub struct Prepared {
     core: Vec<u8>,
     leaf: Hash,
     parent: Option<Rev>,
+    deleted: bool,
     sealed: Sealed,
 }
 
@@ -128,7 +129,8 @@ pub fn prepare_revision(channel: &Channel, new: &NewRevision) -> Result<Prepared
     let parent = parent.cloned();
     let stubs = manifest::stubs(new.files);
     let sealed = Sealed { id, rev, line, body: String::new(), stubs };
-    Ok(Prepared { epoch: epoch.id(), ctx, core: forms.core, leaf, parent, sealed })
+    let (core, deleted) = (forms.core, new.deleted);
+    Ok(Prepared { epoch: epoch.id(), ctx, core, leaf, parent, deleted, sealed })
 }
 
 /// Signs revisions of one channel together and seals them, in their order.
@@ -156,9 +158,9 @@ pub fn seal_revisions(
 }
 
 impl Prepared {
-    /// The revision that it will be.
-    pub fn rev(&self) -> &Rev {
-        &self.sealed.rev
+    /// Whether it deletes the document.
+    pub fn deleted(&self) -> bool {
+        self.deleted
     }
 
     fn finish(
