@@ -48,8 +48,8 @@ pub use manifest::{FileEntry, SEALED_TYPE, Stub};
 pub use pad::padded_len;
 pub use refusal::{Locked, Refusal};
 pub use revision::{
-    Author, NewRevision, Opened, Prepared, Received, Sealed, check_push, open_revision, prepare_revision,
-    read_revision, seal_revision, seal_revisions,
+    Author, NewRevision, Opened, Prepared, Received, Sealed, check_push, open_revision, prepare_checked,
+    prepare_revision, read_revision, seal_revision, seal_revisions,
 };
 pub use signer::{PublicKey, Signer};
 pub use stream::{STREAM_CHUNK_BYTES, TAG_BYTES, open_chunk, seal_chunk};

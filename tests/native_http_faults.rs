@@ -15,7 +15,7 @@ use std::{
     rc::Rc,
 };
 
-use base64ct::{Base64, Encoding as _};
+use data_encoding::BASE64;
 use futures::{FutureExt, executor::block_on};
 use kit::rng::{Rng, cases, note};
 use serde_json::{Value, json};
@@ -117,7 +117,7 @@ fn work(db: &Database, side: &str, rng: &mut Rng) {
     for n in 0..6 {
         let id = format!("photo {side} {n} & ü");
         let length = *rng.pick(&[10, 5_000, 70_000, 150_000]);
-        let data = Base64::encode_string(&rng.bytes(length));
+        let data = BASE64.encode(&rng.bytes(length));
         let files = json!({"a/b ü.jpg": {"content_type": "image/jpeg", "data": data}});
         let rev = put(db, json!({"_id": id, "n": n, "_attachments": files})).unwrap();
         match rng.below(4) {

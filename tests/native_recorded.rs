@@ -8,7 +8,7 @@ mod support;
 
 use std::{cell::RefCell, collections::VecDeque, fs, path::Path, rc::Rc};
 
-use base64ct::{Base64, Encoding as _};
+use data_encoding::BASE64;
 use fake_server::*;
 use futures::{FutureExt, executor::block_on};
 use serde_json::{Value, json};
@@ -45,7 +45,7 @@ impl Server {
             return Response { body: body.into(), ..self.head(name) };
         }
         let body = match &exchange["base64"] {
-            Value::String(text) => Base64::decode_vec(text).unwrap(),
+            Value::String(text) => BASE64.decode(text.as_bytes()).unwrap(),
             _ => exchange["body"]
                 .as_str()
                 .unwrap_or_else(|| panic!("{name} is not recorded"))

@@ -47,7 +47,7 @@ use super::{
 use crate::{
     error::{Error, Kind, Result},
     log::{DocState, Found, SeqEntry, StoredLeaf, read_at},
-    model::{Content, Draft, Rev, canonical, check_doc_id},
+    model::{Content, Draft, Rev, check_doc_id},
 };
 
 /// What stands against a document's winner.
@@ -300,9 +300,9 @@ impl Database {
                     contents.push(content);
                     stored.revpos = 1;
                 }
-                let body_digest = canonical::digest(&leaf.body)?;
+                let meaning = view.meaning(&leaf.body)?;
                 let body = leaf.body.clone();
-                let new = NewLeaf { deleted: false, body, body_digest, attachments };
+                let new = NewLeaf { deleted: false, body, meaning, attachments };
                 let leaf = view.new_leaf(&copy, None, None, new)?;
                 let change = Change::Leaves { seen: Vec::new(), leaves: vec![(None, leaf)], contents };
                 edits.push(Edit::new(&view, copy, change));

@@ -8,7 +8,7 @@ use md5::{Digest as _, Md5};
 use super::{
     Written,
     conflicts::Contest,
-    view::{NewLeaf, View},
+    view::{Meaning, NewLeaf, View},
 };
 use crate::{
     error::{Error, Kind, Result},
@@ -36,7 +36,7 @@ pub(super) enum Change {
         force: bool,
         deleted: bool,
         body: String,
-        body_digest: Digest,
+        meaning: Meaning,
         attachments: Vec<EditAttachment>,
     },
     /// A revision from elsewhere, stored as it is.
@@ -197,15 +197,15 @@ impl Edit {
             leaf.map(|leaf| self.view.seen(&self.id, leaf)).transpose()
         };
         match &self.change {
-            Change::New { deleted, body, body_digest, attachments, .. } => {
+            Change::New { deleted, body, meaning, attachments, .. } => {
                 // Only a stub has to know what was there.
                 let leaf = if attachments.is_empty() { None } else { leaf()? };
                 let mut stored = Vec::with_capacity(attachments.len());
                 for attachment in attachments {
                     stored.push(attachment.resolve(self.name(), generation, leaf.as_deref(), None)?);
                 }
-                let (deleted, body, body_digest) = (*deleted, body.clone(), *body_digest);
-                Ok(NewLeaf { deleted, body, body_digest, attachments: stored })
+                let (deleted, body, meaning) = (*deleted, body.clone(), meaning.clone());
+                Ok(NewLeaf { deleted, body, meaning, attachments: stored })
             }
             Change::Attachment { name, with, .. } => {
                 let leaf = leaf()?;
@@ -225,8 +225,8 @@ impl Edit {
                 }
                 sort_by(&mut stored, |a, b| a.name.cmp(&b.name));
                 let body = live.map_or("{}", |leaf| &leaf.body).to_owned();
-                let body_digest = canonical::digest(&body)?;
-                Ok(NewLeaf { deleted: false, body, body_digest, attachments: stored })
+                let meaning = self.view.meaning(&body)?;
+                Ok(NewLeaf { deleted: false, body, meaning, attachments: stored })
             }
             _ => Err(Error::new(Kind::Unknown, "Only an edit of the caller's makes a leaf.")),
         }
@@ -289,7 +289,7 @@ pub(super) fn apply(
                 stored.push(attachment.resolve(&edit.id, 1, None, Some(is_known))?);
             }
             let parent = winner.map(|winner| winner.rev.clone());
-            let leaf = new_leaf(parent.as_ref(), false, body.clone(), *body_digest, stored);
+            let leaf = new_leaf(parent.as_ref(), false, body.clone(), &Meaning::Digest(*body_digest), stored);
             let path: Vec<Rev> = std::iter::once(leaf.rev.clone()).chain(parent).collect();
             merged(edit, current, &path, leaf, revs_limit)
         }
@@ -340,20 +340,20 @@ pub(super) fn resolution(
         is_kept &= before.is_some();
         attachment.revpos = before.map_or(winner.rev.generation + 1, |before| before.revpos);
     }
-    let body_digest = canonical::digest(&content.body)?;
+    let meaning = view.meaning(&content.body)?;
     // A tombstone needs an end only where something is left for it to stand against.
     let losers = contest.conflicts.iter().chain(if content.deleted { &[] } else { &*contest.deleted });
-    let nothing = canonical::digest("{}")?;
+    let nothing = view.meaning("{}")?;
     let end = |rev: &Rev| {
         let body = "{}".to_owned();
-        let new = NewLeaf { deleted: true, body, body_digest: nothing, attachments: Vec::new() };
+        let new = NewLeaf { deleted: true, body, meaning: nothing.clone(), attachments: Vec::new() };
         Ok((Some(rev.clone()), view.new_leaf(name, Some(stored), Some(rev), new)?))
     };
     let mut leaves: Vec<_> = losers.map(end).collect::<Result<_>>()?;
-    if !is_kept || canonical::digest(&winner.body)? != body_digest {
+    if !is_kept || canonical::digest(&winner.body)? != meaning.digest() {
         let rev = Some(winner.rev.clone());
         let StoredLeaf { deleted, body, attachments, .. } = content;
-        let new = NewLeaf { deleted, body, body_digest, attachments };
+        let new = NewLeaf { deleted, body, meaning, attachments };
         let leaf = view.new_leaf(name, Some(stored), rev.as_ref(), new)?;
         leaves.push((rev, leaf));
     }
@@ -384,7 +384,7 @@ pub(super) fn new_leaf(
     parent: Option<&Rev>,
     deleted: bool,
     body: String,
-    body_digest: Digest,
+    meaning: &Meaning,
     attachments: Vec<StoredAttachment>,
 ) -> StoredLeaf {
     let mut md5 = Md5::new();
@@ -394,7 +394,7 @@ pub(super) fn new_leaf(
         md5.update(parent.to_string());
     }
     md5.update([0]);
-    md5.update(body_digest.0);
+    md5.update(meaning.digest().0);
     for attachment in &attachments {
         for text in [&attachment.name, &attachment.content_type] {
             md5.update((text.len() as u64).to_le_bytes());

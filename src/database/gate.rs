@@ -28,7 +28,7 @@ use super::{
     edit::{Change, Edit, EditAttachment},
     render::content_gone,
     sealing::{line, may_leave},
-    view::View,
+    view::{Meaning, View},
 };
 use crate::{
     error::{Error, Kind, Result},
@@ -357,7 +357,7 @@ fn released(key: String, rev: Rev) -> Edit {
         force: false,
         deleted: true,
         body: "{}".to_owned(),
-        body_digest: Digest::of(b"{}"),
+        meaning: Meaning::Digest(Digest::of(b"{}")),
         attachments: Vec::new(),
     };
     Edit::new(&View::AsStored, key, change)

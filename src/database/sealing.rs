@@ -2,7 +2,10 @@
 
 use std::rc::Rc;
 
-use super::{render::path, view::NewLeaf};
+use super::{
+    render::path,
+    view::{Meaning, NewLeaf},
+};
 use crate::{
     error::{Error, Kind, Result},
     log::{DocState, StoredAttachment, StoredLeaf},
@@ -12,7 +15,7 @@ use crate::{
     seal::{
         Author, Channel, Entry, Envelope, FileEntry, FileHash, FileReader, FileSealer, Hash, Key,
         NewRevision, Opened, Prepared, PublicKey, Received, Refusal, Sealed, Signer, Stub, check_push,
-        first_line, next_line, open_revision, prepare_revision, read_revision, seal_revisions,
+        first_line, next_line, open_revision, prepare_checked, read_revision, seal_revisions,
     },
 };
 
@@ -68,10 +71,14 @@ impl Keys {
         name: &str,
         current: Option<&DocState>,
         parent: Option<&Rev>,
-        new: &NewLeaf,
+        new: NewLeaf,
     ) -> Result<Prepared> {
         let line = parent.map(|parent| self.line_of(name, current, parent)).transpose()?;
         let files: Vec<FileEntry> = new.attachments.iter().filter_map(entry).collect();
+        let form = match new.meaning {
+            Meaning::Form(form) => Some(form),
+            Meaning::Digest(_) => None,
+        };
         let new = NewRevision {
             id: name,
             parent: parent.zip(line.as_ref()),
@@ -79,7 +86,7 @@ impl Keys {
             body: &new.body,
             files: &files,
         };
-        prepare_revision(&self.channel, &new).map_err(refused)
+        prepare_checked(&self.channel, &new, form).map_err(refused)
     }
 
     /// Leaves, sealed: as they are stored and sent.

@@ -27,7 +27,7 @@ use super::{
 use crate::{
     error::{Error, Kind, Result},
     log::{Directory, DocState, Found, StoredAttachment, StoredLeaf, read_at},
-    model::{Content, Digest, Rev, sort_by},
+    model::{Content, Digest, Rev, canonical, sort_by},
     platform::Platform,
     seal::{Entry, FileEntry},
 };
@@ -131,12 +131,22 @@ impl View {
         new: NewLeaf,
     ) -> Result<StoredLeaf> {
         let Self::Opened(opened) = self else {
-            let NewLeaf { deleted, body, body_digest, attachments } = new;
-            return Ok(edit::new_leaf(parent, deleted, body, body_digest, attachments));
+            let NewLeaf { deleted, body, meaning, attachments } = new;
+            return Ok(edit::new_leaf(parent, deleted, body, &meaning, attachments));
         };
         let keys = opened.keys();
-        let prepared = keys.prepare(name, current, parent, &new)?;
+        let prepared = keys.prepare(name, current, parent, new)?;
         keys.seal(vec![prepared])?.pop().ok_or_else(Error::conflict)
+    }
+
+    /// What a body means, in the form that its leaf will need.
+    ///
+    /// Errors: those of [`canonical::digest`] and [`canonical::form`].
+    pub(super) fn meaning(&self, body: &str) -> Result<Meaning> {
+        match self {
+            Self::AsStored => canonical::digest(body).map(Meaning::Digest),
+            Self::Opened(_) => canonical::form(body).map(Meaning::Form),
+        }
     }
 
     /// The keys that leaves are sealed with.
@@ -236,11 +246,29 @@ impl View {
     }
 }
 
+/// What of a body its revision id is made from.
+#[derive(Clone)]
+pub(super) enum Meaning {
+    /// The digest of its canonical form.
+    Digest(Digest),
+    /// The form itself, which a sealed revision is made from.
+    Form(Vec<u8>),
+}
+
+impl Meaning {
+    pub(super) fn digest(&self) -> Digest {
+        match self {
+            Self::Digest(digest) => *digest,
+            Self::Form(form) => Digest::of(form),
+        }
+    }
+}
+
 /// What an edit makes of a leaf.
 pub(super) struct NewLeaf {
     pub(super) deleted: bool,
     pub(super) body: String,
-    pub(super) body_digest: Digest,
+    pub(super) meaning: Meaning,
     pub(super) attachments: Vec<StoredAttachment>,
 }
 

@@ -144,7 +144,7 @@ impl Database {
             return Ok(Edit::local(&how.view, id.to_owned(), change));
         }
         let mut attachments = Vec::with_capacity(draft.attachments.len());
-        let body_digest = draft.body_digest()?;
+        let meaning = how.view.meaning(&draft.body)?;
         let parent = draft.parent()?;
         for attachment in draft.attachments {
             let attachment = EditAttachment::from_draft(attachment).await?;
@@ -156,7 +156,7 @@ impl Database {
                 force: how.force,
                 deleted: draft.deleted,
                 body: draft.body,
-                body_digest,
+                meaning,
                 attachments,
             }
         } else {
@@ -361,7 +361,7 @@ impl Inner {
                 let current = current.as_deref();
                 let leaf = edit.parent(current).and_then(|parent| {
                     let new = edit.new_leaf(current, parent.as_ref())?;
-                    Ok((keys.prepare(edit.name(), current, parent.as_ref(), &new)?, parent))
+                    Ok((keys.prepare(edit.name(), current, parent.as_ref(), new)?, parent))
                 });
                 // Why not, the builder finds out and says.
                 let Ok((leaf, parent)) = leaf else { continue };

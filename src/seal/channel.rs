@@ -2,7 +2,7 @@
 
 use super::{
     Hash, Key, PublicKey, Refusal,
-    crypt::{first, kdf, mac},
+    crypt::{MacKey, first, kdf, mac},
     id,
     signer::Verified,
 };
@@ -13,8 +13,8 @@ pub struct Epoch {
     pub number: u64,
     pub(super) key: Key,
     pub(super) enc: Key,
-    pub(super) nonce: Key,
-    pub(super) rev: Key,
+    pub(super) nonce: MacKey,
+    pub(super) rev: MacKey,
     pub(super) back: Key,
     id: [u8; 16],
     commitment: Hash,
@@ -27,8 +27,8 @@ impl Epoch {
         Self {
             number,
             enc: derive("enc"),
-            nonce: derive("nonce"),
-            rev: derive("rev"),
+            nonce: MacKey::new(&derive("nonce")),
+            rev: MacKey::new(&derive("rev")),
             back: derive("back"),
             id: first(derive("epoch-id").expose()),
             commitment: *derive("commit").expose(),
@@ -51,6 +51,7 @@ impl Epoch {
 pub struct Channel {
     ch: Hash,
     id_key: Key,
+    ids: MacKey,
     /// In the order in which they were found; the one to seal under is `current`.
     epochs: Vec<Epoch>,
     current: Option<[u8; 16]>,
@@ -69,7 +70,8 @@ impl Channel {
         log_head: Hash,
         authors: Vec<PublicKey>,
     ) -> Self {
-        Self { ch, id_key, epochs, current, log_head, authors, verified: Verified::default() }
+        let ids = MacKey::new(&id_key);
+        Self { ch, id_key, ids, epochs, current, log_head, authors, verified: Verified::default() }
     }
 
     /// The channel's own name: the hash of its first log entry.
@@ -102,7 +104,7 @@ impl Channel {
 
     /// What a document is called on a server: `e-` and 32 letters, the same on every device.
     pub fn remote_id(&self, local: &str) -> String {
-        id::remote_id(&self.id_key, local)
+        id::remote_id(&self.ids, local)
     }
 
     /// The epoch that is sealed under.

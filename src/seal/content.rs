@@ -24,9 +24,18 @@ pub(super) struct Forms {
     pub(super) manifest: Vec<u8>,
 }
 
-/// The forms of a content; [`Refusal::BadDocument`] if the database could not store it.
-pub(super) fn encode(id: &str, body: &str, files: &[FileEntry]) -> Result<Forms, Refusal> {
-    let body_form = check(id, body)?;
+/// The forms of a content; [`Refusal::BadDocument`] if the database could not store it. `form` is the body's
+/// where that was checked before.
+pub(super) fn encode(
+    id: &str,
+    body: &str,
+    form: Option<Vec<u8>>,
+    files: &[FileEntry],
+) -> Result<Forms, Refusal> {
+    let body_form = match form {
+        Some(form) => check_id(id).map(|()| form)?,
+        None => check(id, body)?,
+    };
     let manifest = manifest::encode(files)?;
     Ok(Forms { core: enc(&[id.as_bytes(), body.as_bytes(), &manifest]), body_form, manifest })
 }
@@ -49,10 +58,15 @@ pub(super) fn split(core: &[u8]) -> Result<Content, Refusal> {
     Ok(Content { id, body, files: manifest::decode(files)? })
 }
 
-fn check(id: &str, body: &str) -> Result<Vec<u8>, Refusal> {
+fn check_id(id: &str) -> Result<(), Refusal> {
     if id.len() > MAX_LOCAL_ID_BYTES || id.starts_with("_local/") || check_doc_id(id).is_err() {
         return Err(Refusal::BadDocument);
     }
+    Ok(())
+}
+
+fn check(id: &str, body: &str) -> Result<Vec<u8>, Refusal> {
+    check_id(id)?;
     check_body(body).map_err(|_| Refusal::BadDocument)?;
     canonical::form(body).map_err(|_| Refusal::BadDocument)
 }

@@ -75,16 +75,30 @@ pub(super) fn hash(parts: &[&[u8]]) -> Hash {
     sha.finalize().into()
 }
 
-/// `H(key; parts)`: HMAC-SHA-256 over `enc(parts)`.
-pub(super) fn mac(key: &Key, parts: &[&[u8]]) -> Hash {
-    // HMAC fills a short key up with zeros to its block itself; doing it here leaves nothing that can fail.
-    let mut block = Zeroizing::new([0; 64]);
-    for (to, from) in block.iter_mut().zip(&key.0) {
-        *to = *from;
+/// A key for `H`, with the half of the work done that is the same for every message.
+pub(super) struct MacKey(Hmac<Sha256>);
+
+impl MacKey {
+    pub(super) fn new(key: &Key) -> Self {
+        // HMAC fills a short key up with zeros to its block itself; doing it here leaves nothing that can fail.
+        let mut block = Zeroizing::new([0; 64]);
+        for (to, from) in block.iter_mut().zip(&key.0) {
+            *to = *from;
+        }
+        Self(Hmac::new((&*block).into()))
     }
-    let mut hmac = Hmac::<Sha256>::new((&*block).into());
-    write_part(parts, &mut |bytes| hmac.update(bytes));
-    hmac.finalize().into_bytes().into()
+
+    /// `H(key; parts)`: HMAC-SHA-256 over `enc(parts)`.
+    pub(super) fn mac(&self, parts: &[&[u8]]) -> Hash {
+        let mut hmac = self.0.clone();
+        write_part(parts, &mut |bytes| hmac.update(bytes));
+        hmac.finalize().into_bytes().into()
+    }
+}
+
+/// The same with a key that is used once.
+pub(super) fn mac(key: &Key, parts: &[&[u8]]) -> Hash {
+    MacKey::new(key).mac(parts)
 }
 
 /// The first N bytes of a digest.

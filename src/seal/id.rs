@@ -1,8 +1,8 @@
 //! What documents are called on a server, and which names a sealed channel has at all.
 
 use super::{
-    Hash, Key, Refusal,
-    crypt::{first, mac},
+    Hash, Refusal,
+    crypt::{MacKey, first},
     text::{base32, unbase32},
 };
 
@@ -35,8 +35,8 @@ impl Class {
 }
 
 /// The name that a document has on a server: `e-` and a keyed MAC of the id that its writer gave it.
-pub(super) fn remote_id(id_key: &Key, local: &str) -> String {
-    let name: [u8; 20] = first(&mac(id_key, &[b"id", local.as_bytes()]));
+pub(super) fn remote_id(ids: &MacKey, local: &str) -> String {
+    let name: [u8; 20] = first(&ids.mac(&[b"id", local.as_bytes()]));
     format!("e-{}", base32(&name))
 }
 

@@ -4,7 +4,7 @@
 use super::{
     Channel, Class, Envelope, Epoch, FileEntry, Hash, Lineage, PublicKey, Refusal, Signer, Stub,
     content::{self, Content},
-    crypt::{decrypt, encrypt, first, hash, mac, same, sha256},
+    crypt::{decrypt, encrypt, first, hash, same, sha256},
     envelope::SUITE,
     first_line, line, manifest, next_line, padded_len,
     parts::{enc, enc_list},
@@ -114,9 +114,19 @@ pub fn seal_revision(channel: &Channel, author: &Author, new: &NewRevision) -> R
 /// Errors: `bad_document` (the database could not store it), `unknown_epoch` (no current epoch),
 /// `too_large`.
 pub fn prepare_revision(channel: &Channel, new: &NewRevision) -> Result<Prepared, Refusal> {
+    prepare_checked(channel, new, None)
+}
+
+/// The same for a body that is known to be one ([`check_body`](crate::model::check_body)) and whose canonical
+/// form was made before.
+pub fn prepare_checked(
+    channel: &Channel,
+    new: &NewRevision,
+    form: Option<Vec<u8>>,
+) -> Result<Prepared, Refusal> {
     let epoch = channel.current()?;
     let id = channel.remote_id(new.id);
-    let forms = content::encode(new.id, new.body, new.files)?;
+    let forms = content::encode(new.id, new.body, form, new.files)?;
     let parent = new.parent.map(|(rev, _)| rev);
     let line = match new.parent {
         None => first_line(channel.ch(), &id),
@@ -331,7 +341,7 @@ impl<'a> Place<'a> {
     /// Made of the place and of what was meant, not of who wrote it or how: two devices that make the same
     /// edit make the same revision.
     fn rev(&self, epoch: &Epoch, ctx: &Hash, id: &str, body_form: &[u8], manifest: &[u8]) -> Rev {
-        let id = mac(&epoch.rev, &[b"rev", ctx, id.as_bytes(), body_form, manifest]);
+        let id = epoch.rev.mac(&[b"rev", ctx, id.as_bytes(), body_form, manifest]);
         Rev { generation: self.generation(), id: RevId::Hash(first(&id)) }
     }
 }
@@ -349,7 +359,7 @@ fn signed(channel: &Channel, size: u16, root: &Hash) -> Vec<u8> {
 /// Made of all that is encrypted: the leaf stands for the core, the signature for the way.
 fn nonce(epoch: &Epoch, leaf: &Hash, author: &PublicKey, signature: &[u8; 64], place: Position) -> [u8; 24] {
     let (index, size) = (place.index.to_be_bytes(), place.size.to_be_bytes());
-    first(&mac(&epoch.nonce, &[b"nonce", leaf, author, signature, &index, &size]))
+    first(&epoch.nonce.mac(&[b"nonce", leaf, author, signature, &index, &size]))
 }
 
 fn aad(ctx: &Hash, rev: &str, stubs: &[&Stub]) -> Vec<u8> {

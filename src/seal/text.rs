@@ -1,6 +1,6 @@
 //! Bytes as text, and back in one way only: lower-case base32 and base64url, both without padding.
 
-use base64ct::{Base64UrlUnpadded, Encoding};
+use data_encoding::BASE64URL_NOPAD;
 
 /// RFC 4648's base32 in lower case: what a CouchDB attachment name and a URL both take as it is.
 const LETTERS: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
@@ -43,12 +43,12 @@ pub(super) fn unbase32(text: &str) -> Option<Vec<u8>> {
 
 /// Base64url.
 pub(super) fn base64url(bytes: &[u8]) -> String {
-    Base64UrlUnpadded::encode_string(bytes)
+    BASE64URL_NOPAD.encode(bytes)
 }
 
 /// The bytes that a base64url text stands for; `None` if another text stands for the same or it is none.
 pub(super) fn unbase64url(text: &str) -> Option<Vec<u8>> {
-    Base64UrlUnpadded::decode_vec(text).ok()
+    BASE64URL_NOPAD.decode(text.as_bytes()).ok()
 }
 
 #[cfg(test)]

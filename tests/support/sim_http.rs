@@ -4,7 +4,7 @@
 
 use std::{cell::Cell, rc::Rc};
 
-use base64ct::{Base64, Encoding as _};
+use data_encoding::BASE64;
 use futures::FutureExt;
 use serde::Deserialize;
 use serde_json::{Value, json, value::RawValue};
@@ -224,7 +224,7 @@ fn related(body: &[u8], boundary: &str) -> Result<Value> {
         let after = rest[start + length..].strip_prefix(&delimiter[..]).ok_or_else(malformed)?;
         let members = attachment.as_object_mut().ok_or_else(malformed)?;
         members.remove("follows");
-        members.insert("data".to_owned(), Base64::encode_string(bytes).into());
+        members.insert("data".to_owned(), BASE64.encode(bytes).into());
         rest = after;
     }
     if rest.starts_with(b"--") { Ok(doc) } else { Err(malformed()) }
