@@ -21,6 +21,7 @@ mod all_docs;
 mod attachments;
 mod cache;
 mod changes;
+mod channel;
 mod compact;
 mod conflicts;
 mod edit;
@@ -35,6 +36,7 @@ mod write;
 
 pub use all_docs::AllDocs;
 pub use changes::Changes;
+pub use channel::CHANNEL;
 pub use gate::Quarantined;
 pub use options::OpenOptions;
 pub use render::Rendered;

@@ -303,10 +303,12 @@ impl Names {
 impl Database {
     /// How documents are seen by a caller.
     ///
-    /// Errors: those of a database that is closed; `locked` for a sealed channel without its keys.
+    /// Errors: those of a database that is closed; for a sealed channel without its keys `locked`, and
+    /// `no_channel` if it waits for one.
     pub(super) fn view(&self) -> Result<View> {
         self.inner.open()?;
-        self.inner.view.borrow().clone().ok_or_else(Error::locked)
+        let view = self.inner.view.borrow().clone();
+        view.ok_or_else(|| if self.is_waiting() { Error::no_channel() } else { Error::locked() })
     }
 
     /// Takes in what is new in the channel's log, as far as it gives keys; and what a tab that is locked held.

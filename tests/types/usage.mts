@@ -97,7 +97,7 @@ export async function mistakes(db: Database<Photo>): Promise<void> {
 
 export async function sealed(): Promise<string> {
   const { vault, recoveryCode } = await Vault.create({ passphrase: 'correct horse' });
-  const db = await Database.open('album', { vault });
+  const db = await Database.open('album', { vault, create: true });
   db.on('locked', () => vault.on('unlocked', () => {}));
   const { exists, device }: { exists: boolean; device: boolean } = await Vault.status();
   const copy = await Database.open('copy', { sealed: true });
