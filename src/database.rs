@@ -126,6 +126,7 @@ struct Inner {
     snapshot_next: Cell<BlockNo>,
     /// Commits since the last look at whether compaction is worth it.
     commits: Cell<u32>,
+    held: Cell<gate::Room>,
 }
 
 /// What is known of the log up to `next`.
@@ -228,6 +229,7 @@ impl Database {
             closed: RefCell::default(),
             waiting: RefCell::default(),
             commits: Cell::new(0),
+            held: Cell::default(),
         });
         let weak = Rc::downgrade(&inner);
         inner.store.watch(Box::new(move |signal| {

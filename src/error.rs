@@ -281,7 +281,10 @@ impl Error {
 
     /// 403 `forbidden`: a clear database where a sealed channel is asked for.
     pub fn not_sealed() -> Self {
-        Self::new(Kind::Forbidden, "This database is not sealed, and cannot become so.")
+        Self::new(
+            Kind::Forbidden,
+            "This database is not sealed and cannot become so. Copy what it holds into a sealed one.",
+        )
     }
 
     /// 0 `corrupt`: stored bytes do not decode; `what` names the part.

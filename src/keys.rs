@@ -84,14 +84,9 @@ struct Inner {
 
 impl KeyStore {
     /// The keys that a store holds, locked. `on_seen` is called when a channel showed something new, for
-    /// whoever then calls [`KeyStore::save`].
-    ///
-    /// Errors: `malformed_keys`, `unknown_version`, and what the store says.
-    pub async fn open(
-        store: Rc<dyn Store>,
-        platform: Rc<dyn Platform>,
-        on_seen: Box<dyn Fn()>,
-    ) -> Result<Self> {
+    /// whoever then calls [`KeyStore::save`]. Nothing is read yet, so that damaged ones can be forgotten
+    /// ([`KeyStore::destroy`]); whatever reads them may fail with `malformed_keys` or `unknown_version`.
+    pub fn new(store: Rc<dyn Store>, platform: Rc<dyn Platform>, on_seen: Box<dyn Fn()>) -> Self {
         let inner = Inner {
             store,
             platform,
@@ -101,9 +96,7 @@ impl KeyStore {
             seen: RefCell::default(),
             on_seen,
         };
-        let keys = Self { inner: Rc::new(inner) };
-        keys.read().await?;
-        Ok(keys)
+        Self { inner: Rc::new(inner) }
     }
 
     /// How they stand now.

@@ -19,7 +19,7 @@ use support::*;
 
 fn keys(store: &MemoryStore, seed: u64) -> KeyStore {
     let platform = SeededPlatform::new(seed);
-    block_on(KeyStore::open(Rc::new(store.handle()), platform, Box::new(|| ()))).unwrap()
+    KeyStore::new(Rc::new(store.handle()), platform, Box::new(|| ()))
 }
 
 async fn opened(keys: &KeyStore, store: &MemoryStore, seed: u64) -> Result<Database> {
@@ -196,7 +196,7 @@ impl Platform for Dull {
 fn without_randomness_there_are_no_keys() {
     let store = MemoryStore::new();
     let dull = || Rc::new(Dull(SeededPlatform::new(1)));
-    let a = block_on(KeyStore::open(Rc::new(store.handle()), dull(), Box::new(|| ()))).unwrap();
+    let a = KeyStore::new(Rc::new(store.handle()), dull(), Box::new(|| ()));
     assert_eq!(name(block_on(a.create(None))), "no_randomness");
     assert_eq!(name(a.new_passphrase_lock()), "no_randomness");
     assert!(!block_on(a.status()).unwrap().exists);

@@ -161,7 +161,7 @@ export class Vault extends Emitter {
       return;
     }
     if (STORAGE === 'memory' || !globalThis.crypto?.subtle) {
-      throw new SetteeError(0, 'device_unavailable', 'There is no place here for a key that cannot be read out.');
+      throw new SetteeError(0, 'device_unavailable', 'This browser cannot keep this page unlocked (it needs https and storage). The passphrase and the recovery code go on working.');
     }
     const key = await crypto.subtle.generateKey({ name: 'AES-GCM', length: 256 }, false, ['encrypt', 'decrypt']);
     const algorithm = { name: 'AES-GCM', iv: crypto.getRandomValues(new Uint8Array(12)), additionalData: BOUND_TO };
@@ -300,11 +300,11 @@ async function deviceKey(mode, act) {
 
 async function fromDevice() {
   const row = await deviceKey('readonly', (store) => store.get(DEVICE));
-  if (!row) throw new SetteeError(0, 'no_such_lock', 'The keys cannot be unlocked in this way.');
+  if (!row) throw new SetteeError(0, 'no_such_lock', 'No passphrase was set here, or this device does not stay unlocked. Unlock it in another way.');
   try {
     const { key, iv, sealed } = row;
     return new Uint8Array(await crypto.subtle.decrypt({ name: 'AES-GCM', iv, additionalData: BOUND_TO }, key, sealed));
   } catch {
-    throw new SetteeError(0, 'wrong_secret', 'That did not unlock it.');
+    throw new SetteeError(0, 'wrong_secret', 'That did not unlock it. Nothing was changed.');
   }
 }

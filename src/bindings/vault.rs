@@ -50,7 +50,7 @@ impl VaultHandle {
                     }
                 });
             };
-            let keys = KeyStore::open(store, Rc::new(web::WebPlatform), Box::new(save)).await?;
+            let keys = KeyStore::new(store, Rc::new(web::WebPlatform), Box::new(save));
             *held.borrow_mut() = Some(keys.clone());
             Ok(Self { keys, _held: held }.into())
         })

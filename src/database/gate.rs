@@ -34,7 +34,7 @@ use super::{
 use crate::{
     error::{Error, Kind, Result},
     log::{StoredLeaf, read_at},
-    model::{Digest, Rev, canonical},
+    model::{Content, Digest, Rev, canonical},
     peer::ReplicatedDoc,
     seal::{Class, GUARD_ID, Hash, Refusal},
 };
@@ -43,8 +43,19 @@ use crate::{
 const HELD: &str = "h-";
 const HELD_END: &str = "h.";
 
-/// Revisions held at most; more are refused one by one, so that the replication tells of them.
+/// Revisions held at most: a server must not fill the device with what nobody here can open, so what they take with
+/// their attachments is limited too. More are refused one by one, and the replication tells of them; while the
+/// channel is locked, and nothing can be judged, the replication waits instead, as if there were no room.
 const MOST_HELD: usize = 10_000;
+
+/// What is held, as far as it was counted.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Room {
+    bytes: u64,
+    revisions: usize,
+    /// Up to which number of the directory.
+    until: u32,
+}
 
 /// Why a revision is held, and what it came as.
 #[derive(Serialize, Deserialize)]
@@ -84,13 +95,15 @@ impl Database {
 
     /// Looks at what comes in: gives what may be stored, as the edit that stores it. In a channel that is not
     /// sealed everything may.
-    pub(super) async fn admit(&self, doc: ReplicatedDoc) -> Result<Edit> {
+    ///
+    /// Shape:  `waiting` is how many bytes are held already with edits that are not written yet.
+    pub(super) async fn admit(&self, doc: ReplicatedDoc, waiting: &mut u64) -> Result<Edit> {
         if !self.inner.is_sealed {
             return self.check_replica(doc).await;
         }
         match self.proven(doc).await? {
             Ok(doc) => self.check_replica(doc).await,
-            Err((doc, error)) => self.held(doc, error).await,
+            Err((doc, error)) => self.held(doc, error, waiting).await,
         }
     }
 
@@ -153,9 +166,20 @@ impl Database {
     }
 
     /// The edit that keeps a revision aside.
-    async fn held(&self, doc: ReplicatedDoc, error: Error) -> Result<Edit> {
-        if self.held_numbers().len() >= MOST_HELD {
-            return Err(error);
+    async fn held(&self, doc: ReplicatedDoc, error: Error, waiting: &mut u64) -> Result<Edit> {
+        let contents = doc.attachments.iter().filter_map(|attachment| attachment.content.as_ref());
+        *waiting += doc.body.len() as u64 + contents.map(Content::size_bytes).sum::<u64>();
+        let room = self.held_room().await?;
+        if room.revisions >= MOST_HELD
+            || room.bytes.saturating_add(*waiting) > self.inner.options.quarantine_bytes
+        {
+            return Err(match error.kind() {
+                Kind::Locked => Error::new(
+                    Kind::InsufficientStorage,
+                    "As much as fits waits for this channel to be unlocked. Unlock it, and the rest comes.",
+                ),
+                _ => error,
+            });
         }
         let rev = doc.path.first().ok_or_else(Error::missing)?;
         let id = held_id(&doc.id, rev);
@@ -183,6 +207,31 @@ impl Database {
         let mut numbers = state.directory.ids(Bound::Included(HELD), Bound::Excluded(HELD_END));
         numbers.retain(|&number| !state.directory.doc(number).deleted());
         numbers
+    }
+
+    /// How much is held. Other tabs hold and let go too.
+    async fn held_room(&self) -> Result<Room> {
+        let mut numbers = self.held_numbers();
+        let until = self.inner.state.borrow().directory.total_count() as u32;
+        let mut room = self.inner.held.get();
+        let revisions = numbers.len();
+        if numbers.iter().filter(|&&number| number < room.until).count() != room.revisions {
+            room = Room::default();
+        }
+        numbers.retain(|&number| number >= room.until);
+        let blocks = self.blocks_of(&numbers).await?;
+        let state = self.inner.state.borrow();
+        for number in numbers {
+            let at = state.directory.doc(number).at();
+            let Some(block) = blocks.get(&at.block) else { continue };
+            let leaf = read_at(block, at.offset)?.winner()?;
+            // Of one that is only named the server says how long it is.
+            let lengths = leaf.attachments.iter().map(|stored| stored.length);
+            room.bytes = lengths.fold(room.bytes.saturating_add(leaf.body.len() as u64), u64::saturating_add);
+        }
+        let room = Room { revisions, until, ..room };
+        self.inner.held.set(room);
+        Ok(room)
     }
 
     /// Whether a revision is held.
