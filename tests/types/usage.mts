@@ -104,8 +104,13 @@ export async function sealed(): Promise<string> {
   const joined: Vault = await Vault.recover({ recoveryCode, database: copy });
   await joined.changePassphrase('another');
   await joined.stayUnlocked(!device && exists);
-  joined.lock();
+  await joined.rotateKeys(copy);
+  await joined.lock();
   await Vault.unlock({ device: true });
+  const isNew: boolean = await Vault.installGuard({ url: 'https://couch.example/album', auth: { username: 'a', password: 'b' } });
+  if (isNew && copy.waiting) await Vault.destroy();
+  // @ts-expect-error a channel is begun or not
+  await Database.open('album', { vault, create: 'new' });
   // @ts-expect-error one way at a time is enough, and there is no third
   await Vault.unlock({ pin: '1234' });
   for (const { id, rev, reason } of await db.quarantine()) if (reason) await db.discardQuarantine(id, rev);
