@@ -144,7 +144,8 @@ export type ErrorName =
   // Of vaults and sealed channels:
   | 'locked' | 'vault_exists' | 'no_vault' | 'no_channel' | 'wrong_secret' | 'mistyped_code' | 'code_length'
   | 'empty_passphrase' | 'no_such_lock' | 'malformed_keys' | 'unknown_version' | 'cost_out_of_bounds'
-  | 'nothing_to_recover' | 'device_unavailable' | 'no_randomness' | 'rollback' | 'foreign_channel' | 'unknown_epoch';
+  | 'nothing_to_recover' | 'device_unavailable' | 'no_randomness' | 'rollback' | 'foreign_channel' | 'other_channel'
+  | 'unknown_epoch' | 'needs_update';
 
 export interface OpenOptions {
   /**
@@ -159,10 +160,15 @@ export interface OpenOptions {
   /** The largest document, in bytes of JSON without attachments. Default 8,000,000. */
   max_document_size?: number;
   /**
-   * Opens a sealed channel and unlocks it. A database that is not there is made, with a new channel of its own; to
-   * join one that is on a server, open it `sealed` and replicate first.
+   * Opens a sealed channel and unlocks it. A database that is not there is made and waits: replicate it, and it is
+   * unlocked (`unlocked`) as soon as its channel has come. 403 `foreign_channel`, `rollback` if that is not it.
    */
   vault?: Vault;
+  /**
+   * With `vault`: a database that has no channel begins one. Say it where somebody asks for something new, not each time:
+   * two devices that begin one each have two channels, and do not replicate with one another (403 `other_channel`).
+   */
+  create?: boolean;
   /** Opens a sealed channel locked; it replicates. 403 `forbidden` if the database is there and not sealed. */
   sealed?: boolean;
 }
@@ -754,12 +760,20 @@ export type VaultEvents = { locked: []; unlocked: [] };
 export interface Vault extends Emitter<VaultEvents> {
   /** Whether the keys are not at hand in this page. */
   readonly locked: boolean;
-  /** Drops the keys in every tab; databases tell `locked`, their feeds end with that error, replication goes on. */
-  lock(): void;
+  /**
+   * Drops the keys in every tab, at once; databases tell `locked`, their feeds end with that error, replication goes on.
+   * Ends `stayUnlocked` too, so that a reload asks: that is done when the promise resolves.
+   */
+  lock(): Promise<void>;
+  /**
+   * A new key for what is written into this channel from now on, in every tab and, when they have replicated, on every
+   * device. What was written before stays readable to whoever has the key before. 0 `locked`; 403 `needs_update`.
+   */
+  rotateKeys(database: Database<any>): Promise<void>;
   /** Another passphrase, or a first one. 0 `locked`; `empty_passphrase`. */
   changePassphrase(passphrase: string): Promise<void>;
   /**
-   * Whether `{ device: true }` unlocks it here from now on. `lock()` does not end that.
+   * Whether `{ device: true }` unlocks it here from now on, until `lock()`.
    * 0 `locked`; `device_unavailable` where there is no IndexedDB or WebCrypto.
    */
   stayUnlocked(stays: boolean): Promise<void>;
@@ -778,10 +792,21 @@ export const Vault: {
   unlock(secret: { passphrase: string } | { recoveryCode: string } | { device: true }): Promise<Vault>;
   /**
    * Opens the account on another device: `database` was opened `sealed` and has pulled a channel of the account.
-   * 412 `vault_exists`; 0 `nothing_to_recover`, `mistyped_code`, `code_length`.
+   * Makes a vault only if that channel opens with it. 412 `vault_exists`; 0 `nothing_to_recover`, `mistyped_code`,
+   * `code_length`; 403 `foreign_channel`, `rollback`, `unknown_epoch`.
    */
   recover(options: { recoveryCode: string; database: Database<any>; passphrase?: string | undefined }): Promise<Vault>;
   status(): Promise<VaultStatus>;
+  /**
+   * Forgets the keys of this device, in every tab, locked or not. What is sealed stays where it is, and **nothing but the
+   * recovery code opens it again** (`recover`, from the database that is here or from its server): without it, never.
+   */
+  destroy(): Promise<void>;
+  /**
+   * Puts a rule on the server that refuses documents which are not sealed: a net against accidents, in a database that
+   * holds a sealed channel alone. Whether it was not there yet. 403 `forbidden` if this login is no administrator's.
+   */
+  installGuard(options: { url: string } & Pick<ReplicateOptions, 'auth' | 'headers' | 'getToken' | 'fetch'>): Promise<boolean>;
 };
 
 export type DatabaseEvents = {
@@ -823,6 +848,8 @@ export class Database<T extends object = any> implements Emitter<DatabaseEvents>
   readonly sealed: boolean | undefined;
   /** Whether it is one without its keys: reading and writing fail with `locked`, replication goes on. */
   readonly locked: boolean | undefined;
+  /** Whether it is one whose channel has not come and was not begun: they fail with `no_channel`. */
+  readonly waiting: boolean | undefined;
 
   /** What came in and did not prove itself; empty unless it is sealed. */
   quarantine(): Promise<Quarantined[]>;

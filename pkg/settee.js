@@ -93,7 +93,7 @@ export class Database extends Emitter {
       const handle = new Database(KEY, name, shared); // from now on nobody else closes it
       try {
         handle.#engine = await shared.engine;
-        if (!shared.gone && handle.#raw.isOpen) return await vault?._lend(shared, handle) ?? handle;
+        if (!shared.gone && handle.#raw.isOpen) return await vault?._lend(shared, handle, asked.create) ?? handle;
         await shared.gone; // destroyed here or in another tab; what comes after is new
       } catch (error) {
         if (!shared.gone) throw error;
@@ -114,6 +114,10 @@ export class Database extends Emitter {
 
   get locked() {
     return this.#engine?.isLocked;
+  }
+
+  get waiting() {
+    return this.#engine?.isWaiting;
   }
 
   async quarantine() {
@@ -376,7 +380,7 @@ export class Database extends Emitter {
   }
 }
 
-export const Vault = Object.fromEntries(['create', 'recover', 'status', 'unlock'].map((name) => [
+export const Vault = Object.fromEntries(['create', 'destroy', 'installGuard', 'recover', 'status', 'unlock'].map((name) => [
   name, async (given) => (await import('./lib/vault.js'))[name](await init(), given),
 ]));
 

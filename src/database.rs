@@ -21,6 +21,7 @@ mod all_docs;
 mod attachments;
 mod cache;
 mod changes;
+mod channel;
 mod compact;
 mod conflicts;
 mod edit;
@@ -35,6 +36,7 @@ mod write;
 
 pub use all_docs::AllDocs;
 pub use changes::Changes;
+pub use channel::CHANNEL;
 pub use gate::Quarantined;
 pub use options::OpenOptions;
 pub use render::Rendered;
@@ -124,6 +126,7 @@ struct Inner {
     snapshot_next: Cell<BlockNo>,
     /// Commits since the last look at whether compaction is worth it.
     commits: Cell<u32>,
+    held: Cell<gate::Room>,
 }
 
 /// What is known of the log up to `next`.
@@ -226,6 +229,7 @@ impl Database {
             closed: RefCell::default(),
             waiting: RefCell::default(),
             commits: Cell::new(0),
+            held: Cell::default(),
         });
         let weak = Rc::downgrade(&inner);
         inner.store.watch(Box::new(move |signal| {

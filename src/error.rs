@@ -270,9 +270,21 @@ impl Error {
         Self::new(Kind::Locked, "The channel is locked; unlock it to read and write.")
     }
 
+    /// 404 `no_channel`: a sealed database that waits for its channel.
+    pub fn no_channel() -> Self {
+        Self::remote(
+            404,
+            "no_channel",
+            "Nothing of this channel is here yet. Replicate it from where it is, or begin a new one.",
+        )
+    }
+
     /// 403 `forbidden`: a clear database where a sealed channel is asked for.
     pub fn not_sealed() -> Self {
-        Self::new(Kind::Forbidden, "This database is not sealed, and cannot become so.")
+        Self::new(
+            Kind::Forbidden,
+            "This database is not sealed and cannot become so. Copy what it holds into a sealed one.",
+        )
     }
 
     /// 0 `corrupt`: stored bytes do not decode; `what` names the part.

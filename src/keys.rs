@@ -10,9 +10,9 @@
 //! Several tabs share the record. Each change is made to the newest one, in the transaction that stores it, so
 //! that a tab that saw more of a channel does not bring back a passphrase that another one has changed.
 //!
-//! A channel is made with its database, and its log is kept beside it (record `channel`) until it is in there:
-//! the first one stays, so two tabs, or a crash in between, leave one channel. A database that was made without
-//! a vault has no channel of its own and waits for one to arrive.
+//! A channel is begun where somebody asks for a new one, and its log is kept beside the database (record
+//! `channel`) until it is in there: the first one stays, so two tabs, or a crash in between, leave one channel.
+//! Any other sealed database has no channel of its own and waits for one to arrive.
 
 use std::{
     cell::{Cell, RefCell},
@@ -23,7 +23,7 @@ use serde::Serialize;
 use zeroize::Zeroizing;
 
 use crate::{
-    database::{Database, KeySource, Keys, OpenOptions},
+    database::{CHANNEL, Database, KeySource, Keys, OpenOptions},
     error::{Error, Result},
     platform::Platform,
     seal::{
@@ -32,10 +32,6 @@ use crate::{
     },
     store::{Batch, Block, BlockNo, Store},
 };
-
-/// The record of a sealed database that says which channel it is and, where it was made here, the log it
-/// begins with.
-const CHANNEL: &str = "channel";
 
 /// Records looked through at a time; there is one, and for a moment several.
 const SCAN_RECORDS: u32 = 64;
@@ -88,14 +84,9 @@ struct Inner {
 
 impl KeyStore {
     /// The keys that a store holds, locked. `on_seen` is called when a channel showed something new, for
-    /// whoever then calls [`KeyStore::save`].
-    ///
-    /// Errors: `malformed_keys`, `unknown_version`, and what the store says.
-    pub async fn open(
-        store: Rc<dyn Store>,
-        platform: Rc<dyn Platform>,
-        on_seen: Box<dyn Fn()>,
-    ) -> Result<Self> {
+    /// whoever then calls [`KeyStore::save`]. Nothing is read yet, so that damaged ones can be forgotten
+    /// ([`KeyStore::destroy`]); whatever reads them may fail with `malformed_keys` or `unknown_version`.
+    pub fn new(store: Rc<dyn Store>, platform: Rc<dyn Platform>, on_seen: Box<dyn Fn()>) -> Self {
         let inner = Inner {
             store,
             platform,
@@ -105,9 +96,7 @@ impl KeyStore {
             seen: RefCell::default(),
             on_seen,
         };
-        let keys = Self { inner: Rc::new(inner) };
-        keys.read().await?;
-        Ok(keys)
+        Self { inner: Rc::new(inner) }
     }
 
     /// How they stand now.
@@ -137,13 +126,20 @@ impl KeyStore {
         Ok(code.to_text())
     }
 
-    /// Opens an account on this device with its recovery code and the log of one of its channels.
+    /// Opens an account on this device with its recovery code and what a sealed database has of one of its
+    /// channels. The database gets its keys from [`KeyStore::unlock_database`] afterwards.
     ///
-    /// Errors: 412 `vault_exists`; `code_length`, `mistyped_code`; `nothing_to_recover`.
-    pub async fn recover(&self, code: &str, log: &[Entry], passphrase: Passphrase<'_>) -> Result<()> {
+    /// Errors: 412 `vault_exists`; `code_length`, `mistyped_code`; `nothing_to_recover`; 403 `foreign_channel`,
+    /// `rollback`, `unknown_epoch` if the channel would not open.
+    /// Atomic: nothing is kept unless the channel opens.
+    pub async fn recover(&self, code: &str, database: &Database, passphrase: Passphrase<'_>) -> Result<()> {
         self.must_be_absent().await?;
         let code = RecoveryCode::parse(code).map_err(locked)?;
-        let vault = self.with_entropy(|entropy| Vault::recover(&code, log, entropy))?.map_err(locked)?;
+        // Looks at what other tabs pulled.
+        database.info().await?;
+        let log = database.channel_log().await?;
+        let vault = self.with_entropy(|entropy| Vault::recover(&code, &log, entropy))?.map_err(locked)?;
+        vault.open_channel(database.channel().await?.as_ref(), &log).map_err(refused)?;
         self.begin(vault, &code, passphrase).await
     }
 
@@ -263,34 +259,46 @@ impl KeyStore {
         .await
     }
 
-    /// Opens a sealed database and gives it its keys. One that is not there is made, with a channel of its own.
+    /// Opens a sealed database, for [`KeyStore::unlock_database`]. One that is not there is made: with a channel
+    /// of its own if `begins`, so that a crash leaves it with one or leaves no database, else waiting for one.
     ///
-    /// Errors: `locked`; those of [`KeyStore::unlock_database`]; 403 `forbidden` if it is there and not sealed.
+    /// Errors: `locked` if it is not there; 403 `forbidden` if it is there and not sealed.
     pub async fn open_database(
         &self,
         store: Rc<dyn Store>,
         platform: Rc<dyn Platform>,
         options: OpenOptions,
+        begins: bool,
     ) -> Result<Database> {
         if !Database::exists(&*store).await? {
-            let begun = {
-                let unlocked = self.inner.unlocked.borrow();
-                let vault = &unlocked.as_ref().ok_or_else(Error::locked)?.vault;
-                let entries = self.with_entropy(|entropy| vault.create_channel(entropy))?.map_err(refused)?;
-                let channel = vault.open_channel(None, &entries).map_err(refused)?.channel;
-                Begun { ch: *channel.ch(), entries }
-            };
-            store.put_record(CHANNEL, begun.to_bytes().into(), true).await?;
+            if self.is_locked() {
+                return Err(Error::locked());
+            }
+            if begins {
+                self.begin_channel(&*store).await?;
+            }
         }
         Database::open(store, platform, OpenOptions { sealed: true, ..options }).await
     }
 
-    /// Gives a sealed database its keys.
+    /// The channel that a database without a log begins as; the first one stays.
+    async fn begin_channel(&self, store: &dyn Store) -> Result<Option<Begun>> {
+        let begun = {
+            let unlocked = self.inner.unlocked.borrow();
+            let vault = &unlocked.as_ref().ok_or_else(Error::locked)?.vault;
+            let entries = self.with_entropy(|entropy| vault.create_channel(entropy))?.map_err(refused)?;
+            let ch = entries.iter().find(|entry| entry.begins_channel()).map(|entry| *entry.hash());
+            Begun { ch: ch.unwrap_or_default(), entries }
+        };
+        Begun::read(&store.put_record(CHANNEL, begun.to_bytes().into(), true).await?).map(Some)
+    }
+
+    /// Gives a sealed database its keys. With `begins`, one that waits for a channel begins one.
     ///
     /// Shape:  `store` is the one that `database` is over.
     /// Errors: `locked`; 404 `no_channel` while nothing of it has arrived; 403 `foreign_channel`, `rollback`,
     /// `unknown_epoch`; 403 `forbidden` if it is not sealed.
-    pub async fn unlock_database(&self, store: &dyn Store, database: &Database) -> Result<()> {
+    pub async fn unlock_database(&self, store: &dyn Store, database: &Database, begins: bool) -> Result<()> {
         if self.is_locked() {
             return Err(Error::locked());
         }
@@ -299,11 +307,12 @@ impl KeyStore {
         }
         // Looks at what other tabs wrote.
         database.info().await?;
+        let mut log = database.channel_log().await?;
         let begun = match store.records(vec![CHANNEL]).await?.pop().flatten() {
-            Some(bytes) => Some(Begun::from_bytes(&bytes).ok_or_else(|| Error::corrupt("channel"))?),
+            Some(bytes) => Some(Begun::read(&bytes)?),
+            None if begins && log.is_empty() => self.begin_channel(store).await?,
             None => None,
         };
-        let mut log = database.channel_log().await?;
         if let Some(begun) = &begun {
             let is_there = |entry: &&Entry| !log.iter().any(|own| own.hash() == entry.hash());
             let lacking: Vec<_> = begun.entries.iter().filter(is_there).cloned().collect();
@@ -311,11 +320,7 @@ impl KeyStore {
             log.extend(lacking);
         }
         if log.is_empty() {
-            return Err(Error::remote(
-                404,
-                "no_channel",
-                "Nothing of this channel is here yet: replicate it from its server, then unlock it.",
-            ));
+            return Err(Error::no_channel());
         }
         let ch = Cell::new(begun.as_ref().map(|begun| begun.ch));
         let source = Rc::new(Source { keys: self.clone(), ch, missing: RefCell::default() });
@@ -323,7 +328,7 @@ impl KeyStore {
         if let (None, Some(ch)) = (begun, source.ch.get()) {
             let bytes = Begun { ch, entries: Vec::new() }.to_bytes();
             let kept = store.put_record(CHANNEL, bytes.into(), true).await?;
-            if Begun::from_bytes(&kept).is_none_or(|begun| begun.ch != ch) {
+            if Begun::read(&kept)?.ch != ch {
                 database.lock();
                 return Err(refused(Refusal::ForeignLog));
             }
@@ -333,6 +338,37 @@ impl KeyStore {
         // What is not stored now is seen again the next time.
         let _ = self.save().await;
         Ok(())
+    }
+
+    /// A new epoch for a channel that is unlocked: what is written from now on is sealed under a new key.
+    ///
+    /// Errors: `locked`; 403 `needs_update`, `unknown_epoch` where this device may not seal.
+    pub async fn rotate(&self, database: &Database) -> Result<()> {
+        // Looks at what other tabs wrote.
+        database.info().await?;
+        if database.is_locked() {
+            return Err(Error::locked());
+        }
+        let (ch, log) = (database.channel().await?, database.channel_log().await?);
+        let entry = {
+            let unlocked = self.inner.unlocked.borrow();
+            let vault = &unlocked.as_ref().ok_or_else(Error::locked)?.vault;
+            let replay = vault.open_channel(ch.as_ref(), &log).map_err(refused)?;
+            self.with_entropy(|entropy| vault.rotate(&replay, entropy))?.map_err(refused)?
+        };
+        database.append_to_log(&[entry]).await?;
+        // Takes it in.
+        database.info().await?;
+        let _ = self.save().await;
+        Ok(())
+    }
+
+    /// Forgets the keys of this device, for every tab. What is sealed stays, and opens with the recovery code
+    /// alone.
+    pub async fn destroy(&self) -> Result<()> {
+        self.lock();
+        self.inner.record.take();
+        self.inner.store.destroy().await
     }
 
     /// Reads what other tabs stored.
@@ -452,6 +488,10 @@ impl Begun {
             bytes.extend(entry);
         }
         bytes
+    }
+
+    fn read(bytes: &[u8]) -> Result<Self> {
+        Self::from_bytes(bytes).ok_or_else(|| Error::corrupt("channel"))
     }
 
     fn from_bytes(bytes: &[u8]) -> Option<Self> {

@@ -168,6 +168,11 @@ pub trait Peer {
     /// What the peer says of itself; 404 `not_found` if there is no such database.
     fn info(&self) -> Pending<'_, PeerInfo>;
 
+    /// Whether this and the other end may be copies of one another; asked where no checkpoint says so.
+    fn may_meet<'a>(&'a self, _other: &'a dyn Peer) -> Pending<'a, ()> {
+        async { Ok(()) }.boxed_local()
+    }
+
     /// Makes the database if it is not there. True if it did.
     fn create(&self) -> Pending<'_, bool>;
 

@@ -14,7 +14,7 @@ use std::{
 
 use futures::{FutureExt, future::LocalBoxFuture};
 use serde::{Deserialize, Deserializer, de::DeserializeOwned};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::{
     error::{Error, Kind, Pending, Result},
@@ -215,6 +215,37 @@ impl RemoteDatabase {
                 Err(error) if error.kind() != Kind::NotFound => Err(error),
                 _ => Ok(()),
             }
+        }
+        .boxed_local()
+    }
+
+    /// Puts a design document there, in place of one that says something else; whether it was not there like this.
+    ///
+    /// Shape:  `text` is the document, JSON without a revision.
+    /// Errors: 403 `forbidden` if this login may not; what the server says.
+    pub fn put_design<'a>(&'a self, id: &'a str, text: &'a str) -> Pending<'a, bool> {
+        async move {
+            let path = url::doc_path(id)?;
+            let mut doc: Map<String, Value> = http::parse(text)?;
+            let there: Map<String, Value> = match self.http.json("GET", &path, None).await {
+                Ok(there) => http::parse(&there)?,
+                Err(error) if error.kind() == Kind::NotFound && !http::is_database_missing(&error) => Map::new(),
+                Err(error) => return Err(error),
+            };
+            if !there.is_empty() && doc.iter().all(|(name, value)| there.get(name) == Some(value)) {
+                return Ok(false);
+            }
+            doc.extend(there.into_iter().filter(|(name, _)| name == "_rev"));
+            let put = self.http.json("PUT", &path, Some(Value::Object(doc).to_string())).await;
+            put.map(|_| true).map_err(|error| match error.status() {
+                401 | 403 => Error::new(
+                    Kind::Forbidden,
+                    "Only an administrator of this database may set a rule on its server. Nothing was changed, and \
+                     everything else goes on without it.",
+                )
+                .with_source(error),
+                _ => error,
+            })
         }
         .boxed_local()
     }

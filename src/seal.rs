@@ -43,7 +43,7 @@ pub use guard::{GUARD_ID, guard_document};
 pub use id::{Class, MAX_LOCAL_ID_BYTES};
 pub use line::{Lineage, first_line, next_line};
 pub use lock::{Cost, KeyRecord, PassphraseLock, Unlocked, passphrase_key};
-pub use log::{Entry, LogDoc, Pin, Replay, read_log_doc};
+pub use log::{Entry, LogDoc, Pin, Replay, log_doc_name, read_log_doc};
 pub use manifest::{FileEntry, SEALED_TYPE, Stub};
 pub use pad::padded_len;
 pub use refusal::{Locked, Refusal};

@@ -19,14 +19,14 @@ use support::*;
 
 fn keys(store: &MemoryStore, seed: u64) -> KeyStore {
     let platform = SeededPlatform::new(seed);
-    block_on(KeyStore::open(Rc::new(store.handle()), platform, Box::new(|| ()))).unwrap()
+    KeyStore::new(Rc::new(store.handle()), platform, Box::new(|| ()))
 }
 
 async fn opened(keys: &KeyStore, store: &MemoryStore, seed: u64) -> Result<Database> {
     let handle: Rc<dyn Store> = Rc::new(store.handle());
     let platform = SeededPlatform::new(seed);
-    let db = keys.open_database(handle.clone(), platform, OpenOptions::new("test")).await?;
-    keys.unlock_database(&*handle, &db).await?;
+    let db = keys.open_database(handle.clone(), platform, OpenOptions::new("test"), true).await?;
+    keys.unlock_database(&*handle, &db, true).await?;
     Ok(db)
 }
 
@@ -78,14 +78,14 @@ fn keys_are_made_once_and_a_change_in_one_tab_is_not_undone_by_another() {
     assert_eq!(name(block_on(fresh.unlock(Secret::Device(&device)))), "no_such_lock");
     // What was seen is still known: an older state of the channel is refused, also in another database.
     let (handle, copy) = sealed(&MemoryStore::new());
-    assert_eq!(name(block_on(fresh.unlock_database(&*handle, &copy))), "no_channel");
+    assert_eq!(name(block_on(fresh.unlock_database(&*handle, &copy, false))), "no_channel");
     let log = block_on(db.channel_log()).unwrap();
     let is_newest = |at: &usize| {
         let rest: Vec<_> = log.iter().enumerate().filter(|(other, _)| other != at).collect();
         let (handle, copy) = sealed(&MemoryStore::new());
         block_on(copy.append_to_log(&rest.into_iter().map(|(_, entry)| entry.clone()).collect::<Vec<_>>()))
             .unwrap();
-        name(block_on(fresh.unlock_database(&*handle, &copy))) == "rollback"
+        name(block_on(fresh.unlock_database(&*handle, &copy, false))) == "rollback"
     };
     // The channel's last entry; those of the account are in the vault itself.
     assert_eq!((0..log.len()).filter(is_newest).count(), 1);
@@ -114,7 +114,7 @@ fn two_tabs_and_a_crash_leave_one_channel() {
         let record = {
             let other = MemoryStore::new();
             let handle: Rc<dyn Store> = Rc::new(other.handle());
-            block_on(a.open_database(handle.clone(), SeededPlatform::new(seed), OpenOptions::new("x")))
+            block_on(a.open_database(handle.clone(), SeededPlatform::new(seed), OpenOptions::new("x"), true))
                 .unwrap();
             block_on(handle.records(vec!["channel"])).unwrap().remove(0).unwrap()
         };
@@ -137,35 +137,38 @@ fn a_second_device_joins_the_channel_that_is_there_and_none_of_its_own() {
     let code = block_on(here.create(None)).unwrap();
     let db = block_on(opened(&here, &MemoryStore::new(), 5)).unwrap();
     let log = block_on(db.channel_log()).unwrap();
-    assert_eq!(name(block_on(there.recover(&code, &[], None))), "nothing_to_recover");
-    assert_eq!(
-        name(block_on(there.recover(&code.replace(['0', '1', '2', '3'], "4"), &log, None))),
-        "mistyped_code"
-    );
-    block_on(there.recover(&code, &log, None)).unwrap();
-    assert_eq!(name(block_on(there.recover(&code, &log, None))), "vault_exists");
     let album = MemoryStore::new();
     let (handle, copy) = sealed(&album);
-    assert_eq!(name(block_on(there.unlock_database(&*handle, &copy))), "no_channel");
-    assert!(copy.is_locked());
+    assert_eq!(name(block_on(there.recover(&code, &copy, None))), "nothing_to_recover");
+    assert_eq!(
+        name(block_on(there.recover(&code.replace(['0', '1', '2', '3'], "4"), &copy, None))),
+        "mistyped_code"
+    );
+    assert_eq!(name(get(&copy, "x").map(drop)), "no_channel");
     block_on(copy.append_to_log(&log)).unwrap();
-    block_on(there.unlock_database(&*handle, &copy)).unwrap();
+    assert_eq!(name(get(&copy, "x").map(drop)), "locked");
+    block_on(there.recover(&code, &copy, None)).unwrap();
+    assert_eq!(name(block_on(there.recover(&code, &copy, None))), "vault_exists");
+    let (empty, waits) = sealed(&MemoryStore::new());
+    assert_eq!(name(block_on(there.unlock_database(&*empty, &waits, false))), "no_channel");
+    assert!(waits.is_locked() && waits.is_waiting() && copy.is_locked() && !copy.is_waiting());
+    block_on(there.unlock_database(&*handle, &copy, false)).unwrap();
     // It has told the others of itself.
     assert_eq!(block_on(copy.channel_log()).unwrap().len(), log.len() + 1);
     // From now on it is that channel: another one's log changes nothing, and without its own nothing opens.
     let other = block_on(opened(&here, &MemoryStore::new(), 6)).unwrap();
     block_on(copy.append_to_log(&block_on(other.channel_log()).unwrap())).unwrap();
     copy.lock();
-    block_on(there.unlock_database(&*handle, &copy)).unwrap();
+    block_on(there.unlock_database(&*handle, &copy, false)).unwrap();
     let (handle, swapped) = sealed(&MemoryStore::new());
     let record = block_on(album.records(vec!["channel"])).unwrap().remove(0).unwrap();
     block_on(handle.put_record("channel", record, true)).unwrap();
     block_on(swapped.append_to_log(&block_on(other.channel_log()).unwrap())).unwrap();
-    assert_eq!(name(block_on(there.unlock_database(&*handle, &swapped))), "rollback");
+    assert_eq!(name(block_on(there.unlock_database(&*handle, &swapped, false))), "rollback");
     // A clear database gets no keys.
     let clear: Rc<dyn Store> = Rc::new(MemoryStore::new());
     let db = block_on(Database::open(clear.clone(), SeededPlatform::new(1), OpenOptions::new("c"))).unwrap();
-    assert_eq!(name(block_on(there.unlock_database(&*clear, &db))), "forbidden");
+    assert_eq!(name(block_on(there.unlock_database(&*clear, &db, false))), "forbidden");
 }
 
 /// A machine without a source of keys.
@@ -193,7 +196,7 @@ impl Platform for Dull {
 fn without_randomness_there_are_no_keys() {
     let store = MemoryStore::new();
     let dull = || Rc::new(Dull(SeededPlatform::new(1)));
-    let a = block_on(KeyStore::open(Rc::new(store.handle()), dull(), Box::new(|| ()))).unwrap();
+    let a = KeyStore::new(Rc::new(store.handle()), dull(), Box::new(|| ()));
     assert_eq!(name(block_on(a.create(None))), "no_randomness");
     assert_eq!(name(a.new_passphrase_lock()), "no_randomness");
     assert!(!block_on(a.status()).unwrap().exists);
@@ -201,8 +204,8 @@ fn without_randomness_there_are_no_keys() {
     let good = keys(&store, 1);
     block_on(good.create(None)).unwrap();
     let album: Rc<dyn Store> = Rc::new(MemoryStore::new());
-    let db = block_on(good.open_database(album.clone(), dull(), OpenOptions::new("x"))).unwrap();
-    block_on(good.unlock_database(&*album, &db)).unwrap();
+    let db = block_on(good.open_database(album.clone(), dull(), OpenOptions::new("x"), true)).unwrap();
+    block_on(good.unlock_database(&*album, &db, false)).unwrap();
     let content = b"bytes".to_vec().into();
     assert_eq!(name(block_on(db.put_attachment("a", "b", None, content, "c/d"))), "no_randomness");
 }

@@ -9,7 +9,9 @@ const STORAGE = globalThis.indexedDB || !globalThis.process?.versions?.node ? 'i
 let opened;
 
 /** The vault of this page, locked or not. */
-function its(module) {
+async function its(module) {
+  const before = opened;
+  if ((await before)?._isGone && opened === before) opened = undefined;
   opened ??= glue.Vault.open(STORAGE).then((raw) => new Vault(raw, module)).catch((error) => {
     opened = undefined;
     throw error;
@@ -62,6 +64,20 @@ export async function unlock(module, asked) {
   return vault;
 }
 
+export async function destroy(module, given) {
+  only(given, []);
+  const vault = await its(module);
+  await vault.lock();
+  await vault._raw.destroy();
+  vault._tell('destroy');
+  vault._end();
+}
+
+export async function installGuard(module, given) {
+  const { url, fetch, getToken, ...rest } = given ?? {};
+  return glue.Peer.remote(asText(url, 'URL'), options(rest), fetch, getToken).installGuard();
+}
+
 /** Wipes a key after its use. */
 async function using(key, act) {
   const bytes = await key;
@@ -76,6 +92,7 @@ export class Vault extends Emitter {
   #module;
   #raw;
   #lent = new Map(); // the databases that have, or had, their keys from here, with their engines
+  #waiting = new Set(); // those whose channel has not come
   #channel;
 
   constructor(raw, module) {
@@ -84,7 +101,7 @@ export class Vault extends Emitter {
     this.#module = module;
     if (STORAGE === 'memory' || !globalThis.BroadcastChannel) return;
     this.#channel = new BroadcastChannel('settee-vault:lock');
-    this.#channel.onmessage = () => this.#lock();
+    this.#channel.onmessage = ({ data }) => (data === 'destroy' ? this._end() : this._lockHere());
   }
 
   get locked() {
@@ -95,12 +112,31 @@ export class Vault extends Emitter {
     return this.#raw;
   }
 
-  lock() {
-    this.#lock();
-    this.#channel?.postMessage('lock');
+  async lock() {
+    this._lockHere();
+    this._tell('lock');
+    // Who locks it wants to be asked the next time.
+    await deviceKey('readwrite', (store) => store.delete(DEVICE));
   }
 
-  #lock() {
+  async rotateKeys(database) {
+    this.#mustBeOpen();
+    const shared = database?._shared;
+    if (!this.#lent.has(shared)) throw badRequest('vault.rotateKeys() takes a `database` that was opened with this vault');
+    await this.#raw.rotate(await shared.engine);
+  }
+
+  _tell(message) {
+    this.#channel?.postMessage(message);
+  }
+
+  _end() {
+    this._lockHere();
+    this._isGone = true;
+    this.#channel?.close();
+  }
+
+  _lockHere() {
     const wasLocked = this.locked;
     this.#raw.lock();
     this.#each((engine, handles) => {
@@ -125,7 +161,7 @@ export class Vault extends Emitter {
       return;
     }
     if (STORAGE === 'memory' || !globalThis.crypto?.subtle) {
-      throw new SetteeError(0, 'device_unavailable', 'There is no place here for a key that cannot be read out.');
+      throw new SetteeError(0, 'device_unavailable', 'This browser cannot keep this page unlocked (it needs https and storage). The passphrase and the recovery code go on working.');
     }
     const key = await crypto.subtle.generateKey({ name: 'AES-GCM', length: 256 }, false, ['encrypt', 'decrypt']);
     const algorithm = { name: 'AES-GCM', iv: crypto.getRandomValues(new Uint8Array(12)), additionalData: BOUND_TO };
@@ -173,27 +209,52 @@ export class Vault extends Emitter {
     return glue.passphraseKey(text, lock);
   }
 
-  _open(name, storage, asked) {
-    return this.#raw.openDatabase(name, storage, asked);
+  async _open(name, storage, { create, ...asked } = {}) {
+    if (![undefined, true, false].includes(create)) throw badOption('Option `create` must be true or false');
+    return this.#raw.openDatabase(name, storage, asked, create === true);
   }
 
-  /** Gives a database its keys; if that fails, the handle that asked for it is closed. */
-  async _lend(shared, handle) {
+  /**
+   * Gives a database its keys, or sees to it that it gets them when its channel comes; `creates` begins one. If
+   * that fails, the handle that asked for it is closed.
+   */
+  async _lend(shared, handle, creates) {
     const engine = await shared.engine;
     this.#lent.set(shared, engine);
     try {
       if (!engine.isLocked && engine.isSealed) return handle;
-      await this.#raw.unlockDatabase(engine);
+      await this.#raw.unlockDatabase(engine, creates === true);
       if (this.locked) { // meanwhile
         engine.lock();
         this.#mustBeOpen();
       }
     } catch (error) {
+      if (error.name === 'no_channel') {
+        this.#await(shared, engine);
+        return handle;
+      }
       await handle?.close();
       throw error;
     }
     for (const one of shared.handles) if (one !== handle) one.emit('unlocked');
     return handle;
+  }
+
+  /** Unlocks a database that waits, as soon as enough of its channel's log is there. */
+  async #await(shared, engine) {
+    if (this.#waiting.has(shared)) return;
+    this.#waiting.add(shared);
+    try {
+      for (let seen = 0; engine.isLocked && !this.locked;) {
+        seen = await engine.logGrew(seen);
+        // The rest of it may be on its way; opening it again says what else it is.
+        await this._lend(shared).catch(() => {});
+      }
+    } catch {
+      // It was closed.
+    } finally {
+      this.#waiting.delete(shared);
+    }
   }
 
   async _relend() {
@@ -239,11 +300,11 @@ async function deviceKey(mode, act) {
 
 async function fromDevice() {
   const row = await deviceKey('readonly', (store) => store.get(DEVICE));
-  if (!row) throw new SetteeError(0, 'no_such_lock', 'The keys cannot be unlocked in this way.');
+  if (!row) throw new SetteeError(0, 'no_such_lock', 'No passphrase was set here, or this device does not stay unlocked. Unlock it in another way.');
   try {
     const { key, iv, sealed } = row;
     return new Uint8Array(await crypto.subtle.decrypt({ name: 'AES-GCM', iv, additionalData: BOUND_TO }, key, sealed));
   } catch {
-    throw new SetteeError(0, 'wrong_secret', 'That did not unlock it.');
+    throw new SetteeError(0, 'wrong_secret', 'That did not unlock it. Nothing was changed.');
   }
 }

@@ -15,12 +15,17 @@ use crate::{
     web,
 };
 
-/// A promise of what the future gives.
+/// A promise of what the future gives. Boxed before anything else is done with it, because the code around a future
+/// is many times the box's cost, and there is one per method.
 pub(super) fn promise(work: impl Future<Output = Result<JsValue>> + 'static) -> Promise {
+    told(work.boxed_local())
+}
+
+fn told(work: LocalBoxFuture<'static, Result<JsValue>>) -> Promise {
     spawn(work.map_err(|error| failure::to_js(&error)).boxed_local())
 }
 
-/// Boxed, because the code around a future is many times the box's cost, and there is one per method.
+/// The same for one whose error is JavaScript's already.
 pub(super) fn spawn(work: LocalBoxFuture<'static, Result<JsValue, JsValue>>) -> Promise {
     future_to_promise(work)
 }

@@ -266,6 +266,19 @@ impl Engine {
         self.database.is_locked()
     }
 
+    /// Whether it is one that waits for its channel.
+    #[wasm_bindgen(js_name = isWaiting, getter)]
+    pub fn is_waiting(&self) -> bool {
+        self.database.is_waiting()
+    }
+
+    /// A promise of how many entries the channel's log has, once there are more than were seen.
+    #[wasm_bindgen(js_name = logGrew)]
+    pub fn log_grew(&self, seen: usize) -> Promise {
+        let database = self.database.clone();
+        promise(async move { Ok(database.log_grew(seen).await?.into()) })
+    }
+
     /// Drops the keys of a sealed channel.
     #[wasm_bindgen(js_name = lock)]
     pub fn lock(&self) {

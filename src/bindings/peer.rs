@@ -13,6 +13,7 @@ use crate::{
     error::Result,
     peer::Peer,
     remote::{Credentials, Origins, RemoteDatabase, RemoteOptions},
+    seal::{GUARD_ID, guard_document},
     web::{FetchTransport, TokenFunction, WebPlatform},
 };
 
@@ -71,6 +72,16 @@ impl PeerHandle {
                 remote.try_log_in(credentials).await?;
             }
             Ok(JsValue::UNDEFINED)
+        })
+    }
+
+    /// Puts the guard of sealed channels on the server; a promise of whether it was not there as it is now.
+    #[wasm_bindgen(js_name = installGuard)]
+    pub fn install_guard(&self) -> Promise {
+        let remote = self.remote.clone();
+        promise(async move {
+            let Some(remote) = remote else { return Ok(false.into()) };
+            Ok(remote.put_design(GUARD_ID, &guard_document()).await?.into())
         })
     }
 }

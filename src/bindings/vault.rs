@@ -50,7 +50,7 @@ impl VaultHandle {
                     }
                 });
             };
-            let keys = KeyStore::open(store, Rc::new(web::WebPlatform), Box::new(save)).await?;
+            let keys = KeyStore::new(store, Rc::new(web::WebPlatform), Box::new(save));
             *held.borrow_mut() = Some(keys.clone());
             Ok(Self { keys, _held: held }.into())
         })
@@ -106,9 +106,7 @@ impl VaultHandle {
         promise(async move {
             let passphrase = passphrase(lock, key)?;
             let passphrase = passphrase.as_ref().map(|(lock, key)| (lock, key));
-            // Looks at what other tabs pulled.
-            database.info().await?;
-            keys.recover(&code, &database.channel_log().await?, passphrase).await?;
+            keys.recover(&code, &database, passphrase).await?;
             Ok(JsValue::UNDEFINED)
         })
     }
@@ -166,23 +164,41 @@ impl VaultHandle {
         self.keys.lock();
     }
 
-    /// Opens a sealed database, made with a channel of its own if it is not there; a promise of an engine.
+    /// Opens a sealed database; one that is not there is made, with a channel of its own if it `begins`. A promise
+    /// of an engine.
     #[wasm_bindgen(js_name = openDatabase)]
-    pub fn open_database(&self, name: String, storage: String, given: JsValue) -> Promise {
+    pub fn open_database(&self, name: String, storage: String, given: JsValue, begins: bool) -> Promise {
         let keys = self.keys.clone();
         promise(async move {
             let opening = options::<Opening>(given)?.of(&name)?;
             let store = store_of(&name, &storage).await?;
-            let database = keys.open_database(store.clone(), Rc::new(web::WebPlatform), opening).await?;
+            let database =
+                keys.open_database(store.clone(), Rc::new(web::WebPlatform), opening, begins).await?;
             Ok(opened(store, database, &storage).into())
         })
     }
 
     /// Gives a sealed database its keys.
     #[wasm_bindgen(js_name = unlockDatabase)]
-    pub fn unlock_database(&self, engine: &Engine) -> Promise {
+    pub fn unlock_database(&self, engine: &Engine, begins: bool) -> Promise {
         let (keys, store, database) = (self.keys.clone(), engine.store.clone(), engine.database.clone());
-        promise(async move { keys.unlock_database(&*store, &database).await.map(|()| JsValue::UNDEFINED) })
+        promise(
+            async move { keys.unlock_database(&*store, &database, begins).await.map(|()| JsValue::UNDEFINED) },
+        )
+    }
+
+    /// Begins a new epoch.
+    #[wasm_bindgen(js_name = rotate)]
+    pub fn rotate(&self, engine: &Engine) -> Promise {
+        let (keys, database) = (self.keys.clone(), engine.database.clone());
+        promise(async move { keys.rotate(&database).await.map(|()| JsValue::UNDEFINED) })
+    }
+
+    /// Forgets the keys of this device.
+    #[wasm_bindgen(js_name = destroy)]
+    pub fn destroy(&self) -> Promise {
+        let keys = self.keys.clone();
+        promise(async move { keys.destroy().await.map(|()| JsValue::UNDEFINED) })
     }
 }
 

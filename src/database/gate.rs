@@ -25,6 +25,7 @@ use serde_json::value::RawValue;
 
 use super::{
     Database,
+    channel::{log_entry, other_channel},
     edit::{Change, Edit, EditAttachment},
     render::content_gone,
     sealing::{line, may_leave},
@@ -33,17 +34,28 @@ use super::{
 use crate::{
     error::{Error, Kind, Result},
     log::{StoredLeaf, read_at},
-    model::{Digest, Rev, canonical},
+    model::{Content, Digest, Rev, canonical},
     peer::ReplicatedDoc,
-    seal::{Class, Entry, Hash, LogDoc, Refusal, read_log_doc},
+    seal::{Class, GUARD_ID, Hash, Refusal},
 };
 
 /// How the ids of held revisions begin, and what comes after all of them.
 const HELD: &str = "h-";
 const HELD_END: &str = "h.";
 
-/// Revisions held at most; more are refused one by one, so that the replication tells of them.
+/// Revisions held at most: a server must not fill the device with what nobody here can open, so what they take with
+/// their attachments is limited too. More are refused one by one, and the replication tells of them; while the
+/// channel is locked, and nothing can be judged, the replication waits instead, as if there were no room.
 const MOST_HELD: usize = 10_000;
+
+/// What is held, as far as it was counted.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Room {
+    bytes: u64,
+    revisions: usize,
+    /// Up to which number of the directory.
+    until: u32,
+}
 
 /// Why a revision is held, and what it came as.
 #[derive(Serialize, Deserialize)]
@@ -83,13 +95,15 @@ impl Database {
 
     /// Looks at what comes in: gives what may be stored, as the edit that stores it. In a channel that is not
     /// sealed everything may.
-    pub(super) async fn admit(&self, doc: ReplicatedDoc) -> Result<Edit> {
+    ///
+    /// Shape:  `waiting` is how many bytes are held already with edits that are not written yet.
+    pub(super) async fn admit(&self, doc: ReplicatedDoc, waiting: &mut u64) -> Result<Edit> {
         if !self.inner.is_sealed {
             return self.check_replica(doc).await;
         }
         match self.proven(doc).await? {
             Ok(doc) => self.check_replica(doc).await,
-            Err((doc, error)) => self.held(doc, error).await,
+            Err((doc, error)) => self.held(doc, error, waiting).await,
         }
     }
 
@@ -100,22 +114,21 @@ impl Database {
     ) -> Result<std::result::Result<ReplicatedDoc, (ReplicatedDoc, Error)>> {
         match Class::of(&doc.id) {
             Ok(Class::Sealed) => {}
-            // The net against accidents is the server's business; nothing here depends on it.
-            Ok(Class::Guard) => return Ok(Ok(doc)),
             Ok(Class::Log(_)) => {
                 return Ok(match log_entry(&doc) {
-                    Ok(_) => Ok(doc),
+                    Ok(entry) if self.takes_entry(&entry).await? => Ok(doc),
+                    Ok(_) => Err((doc, other_channel())),
                     Err(refusal) => Err((doc, kept_out(refusal))),
                 });
             }
+            // The net against accidents is in clear and the server's own.
+            Ok(Class::Guard) => return Ok(Err((doc, kept_out(Refusal::NotSealed)))),
             Err(refusal) => return Ok(Err((doc, kept_out(refusal)))),
         }
         self.fresh().await?;
         let keys = match self.view() {
             Ok(View::Opened(opened)) => opened.keys(),
-            Ok(View::AsStored) => return Ok(Err((doc, Error::locked()))),
-            Err(error) if error.kind() == Kind::Locked => return Ok(Err((doc, error))),
-            Err(error) => return Err(error),
+            _ => return Ok(Err((doc, Error::locked()))),
         };
         let lines = self.lines(&doc).await?;
         Ok(match keys.verify(&doc, &|rev| lines.get(rev).copied()) {
@@ -153,9 +166,20 @@ impl Database {
     }
 
     /// The edit that keeps a revision aside.
-    async fn held(&self, doc: ReplicatedDoc, error: Error) -> Result<Edit> {
-        if self.held_numbers().len() >= MOST_HELD {
-            return Err(error);
+    async fn held(&self, doc: ReplicatedDoc, error: Error, waiting: &mut u64) -> Result<Edit> {
+        let contents = doc.attachments.iter().filter_map(|attachment| attachment.content.as_ref());
+        *waiting += doc.body.len() as u64 + contents.map(Content::size_bytes).sum::<u64>();
+        let room = self.held_room().await?;
+        if room.revisions >= MOST_HELD
+            || room.bytes.saturating_add(*waiting) > self.inner.options.quarantine_bytes
+        {
+            return Err(match error.kind() {
+                Kind::Locked => Error::new(
+                    Kind::InsufficientStorage,
+                    "As much as fits waits for this channel to be unlocked. Unlock it, and the rest comes.",
+                ),
+                _ => error,
+            });
         }
         let rev = doc.path.first().ok_or_else(Error::missing)?;
         let id = held_id(&doc.id, rev);
@@ -185,15 +209,42 @@ impl Database {
         numbers
     }
 
+    /// How much is held. Other tabs hold and let go too.
+    async fn held_room(&self) -> Result<Room> {
+        let mut numbers = self.held_numbers();
+        let until = self.inner.state.borrow().directory.total_count() as u32;
+        let mut room = self.inner.held.get();
+        let revisions = numbers.len();
+        if numbers.iter().filter(|&&number| number < room.until).count() != room.revisions {
+            room = Room::default();
+        }
+        numbers.retain(|&number| number >= room.until);
+        let blocks = self.blocks_of(&numbers).await?;
+        let state = self.inner.state.borrow();
+        for number in numbers {
+            let at = state.directory.doc(number).at();
+            let Some(block) = blocks.get(&at.block) else { continue };
+            let leaf = read_at(block, at.offset)?.winner()?;
+            // Of one that is only named the server says how long it is.
+            let lengths = leaf.attachments.iter().map(|stored| stored.length);
+            room.bytes = lengths.fold(room.bytes.saturating_add(leaf.body.len() as u64), u64::saturating_add);
+        }
+        let room = Room { revisions, until, ..room };
+        self.inner.held.set(room);
+        Ok(room)
+    }
+
     /// Whether a revision is held.
     pub(super) fn is_held(&self, id: &str, rev: &Rev) -> bool {
         let state = self.inner.state.borrow();
-        self.inner.is_sealed && state.directory.find(&held_id(id, rev)).is_some_and(|found| !found.deleted())
+        let is_aside = || state.directory.find(&held_id(id, rev)).is_some_and(|found| !found.deleted());
+        // What only the server has a use for is not fetched either.
+        self.inner.is_sealed && (id == GUARD_ID || is_aside())
     }
 
     /// Whether what is stored under an id replicates.
     pub(super) fn replicates(&self, id: &str) -> bool {
-        !self.inner.is_sealed || !id.starts_with(HELD)
+        !self.inner.is_sealed || !(id.starts_with(HELD) || id == GUARD_ID)
     }
 
     /// Looks at what goes out of a sealed channel.
@@ -204,7 +255,6 @@ impl Database {
             return Ok(doc);
         }
         let is_of_channel = match Class::of(&doc.id) {
-            Ok(Class::Guard) => true,
             Ok(Class::Log(_)) => log_entry(&doc).is_ok(),
             _ => false,
         };
@@ -218,35 +268,6 @@ impl Database {
                 .with_source(refusal)
         })?;
         Ok(doc)
-    }
-
-    /// The entries of the channel's log, from its documents.
-    pub async fn channel_log(&self) -> Result<Vec<Entry>> {
-        let numbers = self.log_numbers();
-        let blocks = self.blocks_of(&numbers).await?;
-        let state = self.inner.state.borrow();
-        let mut entries = Vec::with_capacity(numbers.len());
-        for number in numbers {
-            let found = state.directory.doc(number);
-            let Some(block) = blocks.get(&found.at().block) else { continue };
-            let leaf = read_at(block, found.at().offset)?.winner()?;
-            // What is no entry did not come through the gate.
-            entries.extend(read_log_doc(found.id(), &leaf.rev, &leaf.body).ok());
-        }
-        Ok(entries)
-    }
-
-    /// Writes entries into the channel's log. One that is there already changes nothing.
-    pub async fn append_to_log(&self, entries: &[Entry]) -> Result<()> {
-        let docs = entries.iter().map(|entry| {
-            let LogDoc { id, rev, body } = entry.to_doc();
-            ReplicatedDoc { id, path: vec![rev], deleted: false, body, attachments: Vec::new() }
-        });
-        self.write_replicas(docs.collect()).await?.into_iter().collect()
-    }
-
-    pub(super) fn log_numbers(&self) -> Vec<u32> {
-        self.inner.state.borrow().directory.ids(Bound::Included("k-"), Bound::Excluded("k."))
     }
 
     /// The revisions that did not pass the gate.
@@ -333,12 +354,6 @@ impl Held {
         let (id, body) = (self.id.clone(), self.doc.get().to_owned());
         Ok(ReplicatedDoc { id, path, deleted: self.deleted, body, attachments: Vec::new() })
     }
-}
-
-/// An entry of the channel's log, as a document: with one revision and nothing beside it.
-fn log_entry(doc: &ReplicatedDoc) -> Result<Entry, Refusal> {
-    let is_bare = !doc.deleted && doc.path.len() == 1 && doc.attachments.is_empty();
-    if is_bare { read_log_doc(&doc.id, doc.rev(), &doc.body) } else { Err(Refusal::Malformed) }
 }
 
 /// As the quarantine tells it.

@@ -23,6 +23,8 @@ pub struct OpenOptions {
     pub sealed: bool,
     /// The largest document body, in bytes of JSON; CouchDB's `max_document_size` default.
     pub max_document_bytes: usize,
+    /// What revisions may take, in a sealed channel, that came in and did not prove themselves.
+    pub quarantine_bytes: u64,
 }
 
 impl OpenOptions {
@@ -34,6 +36,7 @@ impl OpenOptions {
             auto_compaction: true,
             sealed: false,
             max_document_bytes: 8_000_000,
+            quarantine_bytes: 256 << 20,
         }
     }
 }

@@ -146,6 +146,10 @@ impl Peer for Database {
         .boxed_local()
     }
 
+    fn may_meet<'a>(&'a self, other: &'a dyn Peer) -> Pending<'a, ()> {
+        Database::may_meet(self, other).boxed_local()
+    }
+
     fn create(&self) -> Pending<'_, bool> {
         async { self.inner.open().map(|()| false) }.boxed_local()
     }

@@ -39,6 +39,11 @@ impl Keys {
         Self { channel, signer, public }
     }
 
+    /// Which channel they are of.
+    pub(super) fn channel(&self) -> Hash {
+        *self.channel.ch()
+    }
+
     /// The id that a document is stored under.
     pub(super) fn id(&self, name: &str) -> String {
         self.channel.remote_id(name)

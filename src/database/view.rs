@@ -20,7 +20,8 @@ use std::{
 use futures::FutureExt;
 
 use super::{
-    Database,
+    Database, Inner,
+    channel::{entries, log_numbers},
     edit::{self, EditAttachment},
     sealing::{KeySource, Keys},
 };
@@ -30,6 +31,7 @@ use crate::{
     model::{Content, Digest, Rev, canonical, sort_by},
     platform::Platform,
     seal::{Entry, FileEntry},
+    store::BlockNo,
 };
 
 /// How the stored ids of the caller's documents begin; others are the channel's own.
@@ -284,6 +286,15 @@ impl Opened {
         self.keys.borrow().clone()
     }
 
+    /// The keys that the channel's log gives now.
+    fn take_in(&self, count: usize, log: &[Entry]) {
+        // One that is refused is not asked for again until there is more.
+        self.log_entries.set(count);
+        if let Ok(keys) = self.source.keys(log) {
+            self.keys.replace(keys);
+        }
+    }
+
     fn hidden(&self, directory: &Directory) -> Vec<u32> {
         let first = SEALED;
         let mut numbers = directory.ids(Bound::Unbounded, Bound::Excluded(first));
@@ -331,13 +342,46 @@ impl Names {
     }
 }
 
+impl Inner {
+    /// Whether the channel's log has more than its keys are from.
+    pub(super) fn lacks_keys(&self, directory: &Directory) -> bool {
+        match &*self.view.borrow() {
+            Some(View::Opened(opened)) => opened.log_entries.get() != log_numbers(directory).len(),
+            _ => false,
+        }
+    }
+
+    /// Takes in the keys that the channel's log gives now, in the middle of a commit, which has just looked at
+    /// the log's end.
+    pub(super) async fn renew_keys(&self) -> Result<()> {
+        let (numbers, places): (Vec<u32>, Vec<BlockNo>) = {
+            let directory = &self.state.borrow().directory;
+            log_numbers(directory)
+                .into_iter()
+                .map(|number| (number, directory.doc(number).at().block))
+                .unzip()
+        };
+        let blocks = self.blocks(places.clone()).await?;
+        // One that compaction has moved meanwhile is looked for again.
+        if places.iter().all(|no| blocks.contains_key(no)) {
+            let log = entries(&self.state.borrow().directory, &numbers, &blocks)?;
+            if let Some(View::Opened(opened)) = &*self.view.borrow() {
+                opened.take_in(numbers.len(), &log);
+            }
+        }
+        Ok(())
+    }
+}
+
 impl Database {
     /// How documents are seen by a caller.
     ///
-    /// Errors: those of a database that is closed; `locked` for a sealed channel without its keys.
+    /// Errors: those of a database that is closed; for a sealed channel without its keys `locked`, and
+    /// `no_channel` if it waits for one.
     pub(super) fn view(&self) -> Result<View> {
         self.inner.open()?;
-        self.inner.view.borrow().clone().ok_or_else(Error::locked)
+        let view = self.inner.view.borrow().clone();
+        view.ok_or_else(|| if self.is_waiting() { Error::no_channel() } else { Error::locked() })
     }
 
     /// Takes in what is new in the channel's log, as far as it gives keys; and what a tab that is locked held.
@@ -348,12 +392,7 @@ impl Database {
         let Some(View::Opened(opened)) = self.inner.view.borrow().clone() else { return Ok(()) };
         let count = self.log_numbers().len();
         if opened.log_entries.get() != count {
-            let log = self.channel_log().await?;
-            // One that is refused is not asked for again until there is more.
-            opened.log_entries.set(count);
-            if let Ok(keys) = opened.source.keys(&log) {
-                opened.keys.replace(keys);
-            }
+            opened.take_in(count, &self.channel_log().await?);
         }
         let total = self.inner.state.borrow().directory.total_count() as u32;
         let first = opened.looked_until.replace(total);

@@ -199,12 +199,13 @@ impl Database {
     pub(super) async fn write_replicas(&self, docs: Vec<ReplicatedDoc>) -> Result<Vec<Result<()>>> {
         let mut edits = Vec::with_capacity(docs.len());
         let mut outcomes = Vec::with_capacity(docs.len());
+        let mut waiting = 0;
         let brings_log = docs.iter().any(|doc| doc.id.starts_with(LOG));
         for (index, doc) in docs.into_iter().enumerate() {
             if index % PARSE_AT_ONCE == PARSE_AT_ONCE - 1 {
                 self.inner.platform.sleep(0).await;
             }
-            match self.admit(doc).await {
+            match self.admit(doc, &mut waiting).await {
                 Ok(edit) => {
                     edits.push(edit);
                     outcomes.push(Ok(()));
@@ -252,6 +253,7 @@ type Writes = Vec<(Vec<Edit>, Reply<Vec<Result<Written>>>)>;
 type SealedAhead = HashMap<(usize, usize), Ready>;
 
 /// What a builder made, and what it could not know.
+#[derive(Default)]
 struct Built {
     first: BlockNo,
     blocks: Vec<Bytes>,
@@ -261,6 +263,8 @@ struct Built {
     lacks_block: bool,
     /// Something failed that may only look wrong because our end of the log is old.
     is_doubtful: bool,
+    /// The channel's log tells of keys that are not taken in yet.
+    lacks_keys: bool,
     /// Nothing was written for one of these reasons.
     waits: bool,
 }
@@ -289,16 +293,19 @@ impl Inner {
     }
 
     async fn commit(&self, writes: &Writes) -> Result<Vec<Vec<Result<Written>>>> {
+        // What is sealed after a new epoch is sealed under it, whichever tab began it.
+        let seals =
+            writes.iter().flat_map(|(edits, _)| edits).any(|edit| !matches!(edit.view, View::AsStored));
         let mut is_checked = self.is_stale();
         if is_checked {
             self.catch_up().await?;
         }
-        let mut ready: Option<SealedAhead> = None;
+        let mut sealed: Option<SealedAhead> = None;
         loop {
             let have = self.old_states(writes).await?;
-            let ready = match &ready {
+            let ready = match &sealed {
                 Some(ready) => ready,
-                None => ready.insert(self.seal_ahead(&have, writes).await?),
+                None => sealed.insert(self.seal_ahead(&have, writes).await?),
             };
             let next = self.state.borrow().next;
             let mut built: Option<Built> = None;
@@ -306,8 +313,13 @@ impl Inner {
                 let mut state = self.state.borrow_mut();
                 state.fold(newer.to_vec())?;
                 state.next = first;
-                let mut result = state.build(&have, writes, ready, first, &self.options)?;
-                result.waits = result.lacks_block || (result.is_doubtful && !is_checked && newer.is_empty());
+                let mut result = match seals && self.lacks_keys(&state.directory) {
+                    true => Built { first, lacks_keys: true, ..Built::default() },
+                    false => state.build(&have, writes, ready, first, &self.options)?,
+                };
+                result.waits = result.lacks_keys
+                    || result.lacks_block
+                    || (result.is_doubtful && !is_checked && newer.is_empty());
                 let batch = (!result.waits && !result.blocks.is_empty()).then(|| Batch {
                     blocks: result.blocks.clone(),
                     put_contents: std::mem::take(&mut result.contents),
@@ -320,6 +332,11 @@ impl Inner {
             let built = built.ok_or_else(|| Error::new(Kind::Unknown, "The store built no commit."))?;
             if built.waits {
                 self.catch_up().await?;
+                if built.lacks_keys {
+                    self.renew_keys().await?;
+                    sealed = None;
+                    continue;
+                }
                 if built.lacks_block && self.state.borrow().next == next {
                     // Nobody moved it: it is gone.
                     return Err(Error::corrupt("log"));
@@ -401,15 +418,7 @@ impl State {
         first: BlockNo,
         options: &super::OpenOptions,
     ) -> Result<Built> {
-        let mut built = Built {
-            first,
-            blocks: Vec::new(),
-            contents: Vec::new(),
-            outcomes: Vec::with_capacity(writes.len()),
-            lacks_block: false,
-            is_doubtful: false,
-            waits: false,
-        };
+        let mut built = Built { first, outcomes: Vec::with_capacity(writes.len()), ..Built::default() };
         let mut builder = BlockBuilder::new(first);
         let mut docs: HashMap<&str, (DocState, Location)> = HashMap::new();
         let mut locals: HashMap<&str, u64> = HashMap::new();

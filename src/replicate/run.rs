@@ -276,6 +276,10 @@ impl Replication {
         if job.place.borrow().is_none() {
             logs.load_denied(&mut job.denied.borrow_mut());
         }
+        if *logs.start() == Seq::zero() {
+            job.source.may_meet(&*job.target).await?;
+            job.target.may_meet(&*job.source).await?;
+        }
         let mut start = self.start(&logs).await?;
         if end.is_some_and(|end| goes_back(&start, &end)) {
             // That was another database.

@@ -13,6 +13,6 @@ mod replay;
 mod tests;
 
 pub(super) use entry::{Draft, Op, Scope, UserKey, Wrap, make_entry};
-pub use entry::{Entry, LogDoc, read_log_doc};
+pub use entry::{Entry, LogDoc, log_doc_name, read_log_doc};
 pub(super) use replay::{Account, replay, replay_account, seal_back, single_owner, wrap_aad};
 pub use replay::{Pin, Replay};

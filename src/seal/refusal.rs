@@ -61,24 +61,39 @@ impl Refusal {
 
     fn words(self) -> (&'static str, &'static str) {
         match self {
-            Self::NotSealed => ("not_sealed", "It is not sealed, and this channel takes nothing else."),
+            Self::NotSealed => {
+                ("not_sealed", "It is in clear, and this channel takes sealed documents alone.")
+            }
             Self::ForeignId => ("foreign_id", "Its id is of no kind that belongs in a sealed channel."),
             Self::Malformed => ("malformed", "It is not in the form of a sealed document."),
-            Self::UnknownVersion => ("unknown_version", "It was sealed by a version that is not known here."),
-            Self::UnknownEpoch => ("unknown_epoch", "The key it was sealed with has not arrived."),
-            Self::UnknownAuthor => ("unknown_author", "It was written by a device that is not known here."),
-            Self::NotOpened => ("not_opened", "It was changed or moved after it was sealed."),
-            Self::Revision => ("wrong_revision", "Its revision does not follow from its contents."),
+            Self::UnknownVersion => {
+                ("unknown_version", "It was sealed by a newer version of Settee. Update to read it.")
+            }
+            Self::UnknownEpoch => {
+                ("unknown_epoch", "The key for it has not arrived here. It may come with the next sync.")
+            }
+            Self::UnknownAuthor => {
+                ("unknown_author", "It was written by a device that is not known here yet.")
+            }
+            Self::NotOpened => ("not_opened", "Somebody changed or moved it after it was written."),
+            Self::Revision => ("wrong_revision", "Its revision is not the one that belongs to its contents."),
             Self::History => ("wrong_history", "Its history is not the one it was written on."),
             Self::Id => ("wrong_document", "It belongs to another document."),
             Self::Attachments => ("wrong_attachments", "Its attachments are not those it was written with."),
-            Self::Signature => ("wrong_signature", "Its author's signature does not fit."),
+            Self::Signature => ("wrong_signature", "It was not written by the device that it names."),
             Self::TooLarge => ("too_large", "It is too large to be sealed."),
-            Self::Rollback => {
-                ("rollback", "The server shows an older state of the channel than was seen here.")
-            }
-            Self::ForeignLog => ("foreign_channel", "This is another channel, or that of another account."),
-            Self::NeedsUpdate => ("needs_update", "The channel was changed by a newer version of Settee."),
+            Self::Rollback => (
+                "rollback",
+                "The server shows an older state than this device has seen. Nothing here was changed.",
+            ),
+            Self::ForeignLog => (
+                "foreign_channel",
+                "This is another channel than was here before, one of another account, or two in one.",
+            ),
+            Self::NeedsUpdate => (
+                "needs_update",
+                "A newer version of Settee changed the channel. Update to write; reading goes on.",
+            ),
             Self::BadDocument => ("bad_document", "The document in it is not one that can be stored."),
         }
     }
@@ -132,15 +147,32 @@ impl Locked {
 
     fn words(self) -> (&'static str, &'static str) {
         match self {
-            Self::Wrong => ("wrong_secret", "That did not unlock it."),
-            Self::Mistyped => ("mistyped_code", "There is a typing mistake in the recovery code."),
+            Self::Wrong => ("wrong_secret", "That did not unlock it. Nothing was changed."),
+            Self::Mistyped => (
+                "mistyped_code",
+                "There is a typing mistake in the recovery code. Compare it with what you wrote down.",
+            ),
             Self::WrongLength => ("code_length", "A recovery code has 28 letters and digits."),
-            Self::Malformed => ("malformed_keys", "What is stored here is not a key record."),
-            Self::UnknownVersion => ("unknown_version", "The keys were stored by a newer version of Settee."),
-            Self::CostOutOfBounds => ("cost_out_of_bounds", "The key record was changed; it is not used."),
-            Self::NoSuchLock => ("no_such_lock", "The keys cannot be unlocked in this way."),
+            Self::Malformed => (
+                "malformed_keys",
+                "The keys on this device are damaged. Nothing was overwritten; the recovery code makes them anew.",
+            ),
+            Self::UnknownVersion => {
+                ("unknown_version", "A newer version of Settee stored the keys. Reload or update.")
+            }
+            Self::CostOutOfBounds => (
+                "cost_out_of_bounds",
+                "Somebody changed the keys on this device. They are not used; the recovery code makes them anew.",
+            ),
+            Self::NoSuchLock => (
+                "no_such_lock",
+                "No passphrase was set here, or this device does not stay unlocked. Unlock it in another way.",
+            ),
             Self::EmptyPassphrase => ("empty_passphrase", "A passphrase must not be empty."),
-            Self::NothingToRecover => ("nothing_to_recover", "Nothing here belongs to this recovery code."),
+            Self::NothingToRecover => (
+                "nothing_to_recover",
+                "Nothing here belongs to this recovery code. Replicate one of its channels first.",
+            ),
         }
     }
 }

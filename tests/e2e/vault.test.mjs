@@ -56,7 +56,7 @@ test('a vault is made, a sealed database kept, and both are there after a reload
     const noVault = await failure(Vault.unlock({ passphrase: 'x' }));
     const empty = await failure(Vault.create({ passphrase: '' }));
     const { vault, recoveryCode } = await Vault.create({ passphrase });
-    const db = await Database.open('album', { vault });
+    const db = await Database.open('album', { vault, create: true });
     const written = await db.put({ _id: 'canary-id', canaryField: 'canary value' });
     await db.putAttachment('canary-id', 'canary.jpg', written.rev, new Blob(['canary bytes '.repeat(20_000)]), 'image/x-canary');
     return {
@@ -171,7 +171,7 @@ test('two tabs that open a new one at once make one channel', { timeout: 60_000 
   const other = await tab(first);
   const open = (which, n) => which.evaluate(async (id) => {
     globalThis.vault = await Vault.unlock({ passphrase: 'another one' });
-    globalThis.raced = await Database.open('raced', { vault });
+    globalThis.raced = await Database.open('raced', { vault, create: true });
     return (await raced.put({ _id: id })).ok;
   }, n);
   assert.deepEqual(await Promise.all([open(page, 'one'), open(other, 'two')]), [true, true]);

@@ -131,7 +131,7 @@ test('Node: memory storage, and the process ends by itself', { timeout: 60_000 }
 test('Node: a sealed channel, with its keys in memory', { timeout: 60_000 }, async () => {
   writeFileSync(path.join(project, 'sealed.js'), `import { Database, Vault } from 'settee';
     const { vault, recoveryCode } = await Vault.create({ passphrase: 'of this test' });
-    const db = await Database.open('sealed', { vault });
+    const db = await Database.open('sealed', { vault, create: true });
     await db.put({ _id: 'a', text: 'canary' });
     const clear = await Database.open('clear');
     await db.replicate.to(clear);

@@ -97,15 +97,20 @@ export async function mistakes(db: Database<Photo>): Promise<void> {
 
 export async function sealed(): Promise<string> {
   const { vault, recoveryCode } = await Vault.create({ passphrase: 'correct horse' });
-  const db = await Database.open('album', { vault });
+  const db = await Database.open('album', { vault, create: true });
   db.on('locked', () => vault.on('unlocked', () => {}));
   const { exists, device }: { exists: boolean; device: boolean } = await Vault.status();
   const copy = await Database.open('copy', { sealed: true });
   const joined: Vault = await Vault.recover({ recoveryCode, database: copy });
   await joined.changePassphrase('another');
   await joined.stayUnlocked(!device && exists);
-  joined.lock();
+  await joined.rotateKeys(copy);
+  await joined.lock();
   await Vault.unlock({ device: true });
+  const isNew: boolean = await Vault.installGuard({ url: 'https://couch.example/album', auth: { username: 'a', password: 'b' } });
+  if (isNew && copy.waiting) await Vault.destroy();
+  // @ts-expect-error a channel is begun or not
+  await Database.open('album', { vault, create: 'new' });
   // @ts-expect-error one way at a time is enough, and there is no third
   await Vault.unlock({ pin: '1234' });
   for (const { id, rev, reason } of await db.quarantine()) if (reason) await db.discardQuarantine(id, rev);

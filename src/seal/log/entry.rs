@@ -115,6 +115,20 @@ impl Entry {
         &self.hash
     }
 
+    /// Which channel's log it belongs to; `None` for an account's.
+    pub fn channel(&self) -> Option<Hash> {
+        match self.scope {
+            Scope::Account(_) => None,
+            Scope::NewChannel => Some(self.hash),
+            Scope::Channel(ch) => Some(ch),
+        }
+    }
+
+    /// Whether it is a channel's first.
+    pub fn begins_channel(&self) -> bool {
+        self.scope == Scope::NewChannel
+    }
+
     /// It as a document.
     pub fn to_doc(&self) -> LogDoc {
         let body = format!(
@@ -122,7 +136,8 @@ impl Entry {
             base64url(&self.bytes),
             base64url(&self.signature)
         );
-        LogDoc { id: log_id(&self.hash), rev: log_rev(&self.hash), body }
+        let (id, rev) = log_doc_name(&self.hash);
+        LogDoc { id, rev, body }
     }
 
     /// Its bytes and signature, for keeping it elsewhere than in a document.
@@ -137,6 +152,11 @@ impl Entry {
         parts.end()?;
         read(bytes.to_vec(), signature).ok()
     }
+}
+
+/// The id and the one revision of the document that an entry of this hash is.
+pub fn log_doc_name(hash: &Hash) -> (String, Rev) {
+    (log_id(hash), log_rev(hash))
 }
 
 fn log_rev(entry: &Hash) -> Rev {
