@@ -7,7 +7,10 @@ mod support;
 
 use std::{cell::RefCell, rc::Rc};
 
-use futures::executor::{LocalPool, block_on};
+use futures::{
+    FutureExt,
+    executor::{LocalPool, block_on},
+};
 use serde_json::{Value, json};
 use settee::{
     database::{Database, KeySource, Keys, OpenOptions, Quarantined},
@@ -465,4 +468,41 @@ fn what_a_locked_tab_held_is_let_in_by_one_that_is_unlocked() {
     assert!(get(&b.db, "hello").is_ok());
     assert_eq!(quarantine(&b.db), []);
     drop(feed);
+}
+
+#[test]
+fn a_replication_tells_how_many_revisions_are_held_and_when_that_changes() {
+    let (a, b) = devices();
+    let server = server();
+    put(&a.db, json!({"_id": "one"})).unwrap();
+    copy(&a.db, &server);
+    put(&server, json!({"_id": "by-hand"})).unwrap();
+    put(&server, json!({"_id": "e-by-hand"})).unwrap();
+    let count = |db: &Database| block_on(db.info()).unwrap().quarantined;
+    assert_eq!((count(&b.db), count(&server)), (Some(0), None));
+    let (from, to) = (Rc::new(server.clone()), Rc::new(b.db.clone()));
+    let live = options(json!({"live": true}));
+    let (handle, run) = replicate(from, to, SeededPlatform::new(9), live, Rc::new(|_| {}));
+    let told = Rc::new(RefCell::new(Vec::new()));
+    let (telling, again) = (told.clone(), handle.clone());
+    handle.on_change(move || telling.borrow_mut().push(again.state().quarantined));
+    let mut run = run.boxed_local();
+    // Its timers are due at once, so it never rests.
+    let mut turns = || assert!((0..2_000).all(|_| (&mut run).now_or_never().is_none()));
+    turns();
+    assert_eq!((handle.state().quarantined, count(&b.db)), (2, Some(2)));
+    // Of what was held one is forgotten here, and one more comes.
+    assert_eq!(block_on(b.db.discard_quarantine(Some(("by-hand", &quarantine(&b.db)[0].rev)))).unwrap(), 1);
+    turns();
+    assert_eq!(handle.state().quarantined, 1);
+    put(&server, json!({"_id": "another"})).unwrap();
+    turns();
+    assert_eq!((handle.state().quarantined, count(&b.db)), (2, Some(2)));
+    assert!(told.borrow().contains(&1));
+    // One that ends at once counts what came last, and another tab's is the channel's own.
+    put(&server, json!({"_id": "a-third"})).unwrap();
+    let (from, to) = (Rc::new(server.clone()), Rc::new(channel(&b.store, 14)));
+    let (handle, run) = replicate(from, to, SeededPlatform::new(9), options(json!({})), Rc::new(|_| {}));
+    LocalPool::new().run_until(run).unwrap();
+    assert_eq!(handle.state().quarantined, 3);
 }

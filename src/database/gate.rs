@@ -259,6 +259,23 @@ impl Database {
         Ok(told.collect())
     }
 
+    /// How many there are, once that is another number than `seen`.
+    pub(super) async fn quarantined_but(&self, seen: u64) -> Result<u64> {
+        loop {
+            let change = self.inner.next_change();
+            self.fresh().await?;
+            let count = self.held_count();
+            if count != seen {
+                return Ok(count);
+            }
+            let _ = change.await;
+        }
+    }
+
+    pub(super) fn held_count(&self) -> u64 {
+        if self.inner.is_sealed { self.held_numbers().len() as u64 } else { 0 }
+    }
+
     /// Looks at what is held once more; says how many revisions passed.
     ///
     /// Errors: `locked`; what the store says.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use futures::{
     FutureExt,
-    future::{Either, select},
+    future::{Either, LocalBoxFuture, pending, select},
 };
 
 use super::{
@@ -142,6 +142,17 @@ impl Peer for Database {
                 total_count: Some(state.directory.total_count()),
                 instance_start_time: None,
             })
+        }
+        .boxed_local()
+    }
+
+    fn quarantined(&self, seen: u64) -> LocalBoxFuture<'_, u64> {
+        async move {
+            match self.quarantined_but(seen).await {
+                Ok(count) => count,
+                // It was closed; whoever asks hears of that elsewhere.
+                Err(_) => pending().await,
+            }
         }
         .boxed_local()
     }
