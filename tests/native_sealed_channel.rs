@@ -374,6 +374,43 @@ fn what_a_lying_server_sends_changes_nothing_is_kept_aside_and_does_not_stop_the
 }
 
 #[test]
+fn what_was_refused_of_one_server_is_taken_from_another_that_does_not_lie() {
+    let (a, b) = devices();
+    let server = server();
+    put(&a.db, json!({"_id": "one"})).unwrap();
+    copy(&a.db, &server);
+    let (id, rev) = listed(&server, "e-").remove(0);
+    let mut lie = stored(&server, &id, &rev);
+    lie.deleted = true;
+    block_on(b.db.write_replicated(vec![lie.clone()])).unwrap();
+    assert_eq!(quarantine(&b.db)[0].error, "not_opened");
+    // The same lie again is the same.
+    block_on(b.db.write_replicated(vec![lie.clone()])).unwrap();
+    assert_eq!(quarantine(&b.db).len(), 1);
+    copy(&server, &b.db);
+    assert!(get(&b.db, "one").is_ok());
+    assert_eq!(quarantine(&b.db), []);
+    // What came while it was locked waits and is not asked for again; then it is known what is wrong with it.
+    put(&a.db, json!({"_id": "two"})).unwrap();
+    copy(&a.db, &server);
+    let (id, rev) = listed(&server, "e-").into_iter().find(|(own, _)| *own != id).unwrap();
+    let mut lie = stored(&server, &id, &rev);
+    lie.body = r#"{"x":{}}"#.to_owned();
+    b.db.lock();
+    block_on(b.db.write_replicated(vec![lie])).unwrap();
+    assert_eq!(copy(&server, &b.db)["docs_read"], 0);
+    assert_eq!(quarantine(&b.db)[0].error, "locked");
+    block_on(b.db.unlock(b.source.clone())).unwrap();
+    assert_eq!(quarantine(&b.db)[0].error, "malformed");
+    assert_eq!(block_on(b.db.retry_quarantine()).unwrap(), 0);
+    copy(&server, &b.db);
+    assert_eq!(quarantine(&b.db).len(), 1, "the checkpoint is past it");
+    copy(&a.db, &b.db);
+    assert!(get(&b.db, "two").is_ok());
+    assert_eq!(quarantine(&b.db), []);
+}
+
+#[test]
 fn nothing_clear_leaves_a_sealed_channel_and_no_revision_is_brought_along() {
     let (a, _) = devices();
     let doc = json!({"_id": "x", "_rev": "1-abc"}).to_string();

@@ -10,10 +10,11 @@
 //! h-<id>~<rev>   body {"reason":…, "error":…, "path":[…], "deleted":…, "doc":{…}}, attachments as they came
 //! ```
 //!
-//! A revision that is held counts as known, so it is not fetched again and again. It is tried once more when
-//! the channel is unlocked, when a document of the channel's own arrives, when a tab that is unlocked finds what
-//! another one (that may be locked) held, or when somebody asks; then it goes where it belongs. Discarded, it is
-//! as if it had never come.
+//! While the channel is locked a revision that is held counts as known, so that it is not fetched again and again.
+//! Else it does not: a source that does not lie may bring it as it was written, and then it is held no longer. It is
+//! tried once more when the channel is unlocked, when a document of the channel's own arrives, when a tab that is
+//! unlocked finds what another one (that may be locked) held, or when somebody asks; then it goes where it belongs.
+//! Discarded, it is as if it had never come.
 //!
 //! Going out, a document must be of a class that the channel knows and, if the channel is open, pass the same
 //! check as one that comes in.
@@ -157,6 +158,10 @@ impl Database {
         if self.held_numbers().len() >= MOST_HELD {
             return Err(error);
         }
+        self.aside(doc, &error).await
+    }
+
+    async fn aside(&self, doc: ReplicatedDoc, error: &Error) -> Result<Edit> {
         let rev = doc.path.first().ok_or_else(Error::missing)?;
         let id = held_id(&doc.id, rev);
         let held = Held {
@@ -185,10 +190,26 @@ impl Database {
         numbers
     }
 
-    /// Whether a revision is held.
-    pub(super) fn is_held(&self, id: &str, rev: &Rev) -> bool {
+    /// The number of a revision that is held.
+    pub(super) fn held_number(&self, id: &str, rev: &Rev) -> Option<u32> {
+        if !self.inner.is_sealed {
+            return None;
+        }
         let state = self.inner.state.borrow();
-        self.inner.is_sealed && state.directory.find(&held_id(id, rev)).is_some_and(|found| !found.deleted())
+        let found = state.directory.find(&held_id(id, rev)).filter(|found| !found.deleted())?;
+        Some(found.number())
+    }
+
+    /// Whether a revision counts as known because it is held.
+    pub(super) fn is_held(&self, id: &str, rev: &Rev) -> bool {
+        self.is_locked() && self.held_number(id, rev).is_some()
+    }
+
+    /// Holds these no longer.
+    pub(super) async fn release(&self, numbers: Vec<u32>) -> Result<()> {
+        let held = self.held_docs(numbers).await?;
+        let edits = held.into_iter().map(|(key, _, leaf)| released(key, leaf.rev)).collect();
+        self.write_edits(edits).await.map(drop)
     }
 
     /// Whether what is stored under an id replicates.
@@ -294,11 +315,20 @@ impl Database {
                 let content = self.inner.store.content(stored.digest).await?.ok_or_else(content_gone)?;
                 doc.attachments.push(Self::replicated_attachment(stored, Some(content)));
             }
-            if let Ok(doc) = self.proven(doc).await? {
-                let edits = vec![self.check_replica(doc).await?, released(key, leaf.rev)];
-                let outcomes = self.write_edits(edits).await?;
-                passed += u64::from(outcomes.iter().all(Result::is_ok));
-            }
+            let is_fine = match self.proven(doc).await? {
+                Ok(doc) => {
+                    let edits = vec![self.check_replica(doc).await?, released(key, leaf.rev)];
+                    self.write_edits(edits).await?.iter().all(Result::is_ok)
+                }
+                Err((doc, error)) if error.name() != held.error => {
+                    // It waited, and now it is known what is wrong with it.
+                    let edits = vec![released(key, leaf.rev), self.aside(doc, &error).await?];
+                    self.write_edits(edits).await?;
+                    false
+                }
+                Err(_) => false,
+            };
+            passed += u64::from(is_fine);
         }
         Ok(passed)
     }
@@ -326,6 +356,10 @@ impl Database {
         self.fresh().await?;
         let mut numbers = self.held_numbers();
         numbers.retain(|&number| number >= first);
+        self.held_docs(numbers).await
+    }
+
+    async fn held_docs(&self, numbers: Vec<u32>) -> Result<Vec<(String, Held, StoredLeaf)>> {
         let blocks = self.blocks_of(&numbers).await?;
         let state = self.inner.state.borrow();
         let mut all = Vec::with_capacity(numbers.len());
