@@ -190,26 +190,18 @@ impl Database {
         numbers
     }
 
-    /// The number of a revision that is held.
-    pub(super) fn held_number(&self, id: &str, rev: &Rev) -> Option<u32> {
-        if !self.inner.is_sealed {
-            return None;
-        }
-        let state = self.inner.state.borrow();
-        let found = state.directory.find(&held_id(id, rev)).filter(|found| !found.deleted())?;
-        Some(found.number())
-    }
-
     /// Whether a revision counts as known because it is held.
     pub(super) fn is_held(&self, id: &str, rev: &Rev) -> bool {
-        self.is_locked() && self.held_number(id, rev).is_some()
+        self.is_locked() && self.release(id, rev).is_some()
     }
 
-    /// Holds these no longer.
-    pub(super) async fn release(&self, numbers: Vec<u32>) -> Result<()> {
-        let held = self.held_docs(numbers).await?;
-        let edits = held.into_iter().map(|(key, _, leaf)| released(key, leaf.rev)).collect();
-        self.write_edits(edits).await.map(drop)
+    /// The edit after which a revision is held no longer, if it is.
+    pub(super) fn release(&self, id: &str, rev: &Rev) -> Option<Edit> {
+        let key = held_id(id, rev);
+        let state = self.inner.state.borrow();
+        let found = state.directory.find(&key).filter(|found| !found.deleted())?;
+        let leaf = found.leaves().into_iter().next()?;
+        Some(released(key, leaf.rev))
     }
 
     /// Whether what is stored under an id replicates.
@@ -356,10 +348,6 @@ impl Database {
         self.fresh().await?;
         let mut numbers = self.held_numbers();
         numbers.retain(|&number| number >= first);
-        self.held_docs(numbers).await
-    }
-
-    async fn held_docs(&self, numbers: Vec<u32>) -> Result<Vec<(String, Held, StoredLeaf)>> {
         let blocks = self.blocks_of(&numbers).await?;
         let state = self.inner.state.borrow();
         let mut all = Vec::with_capacity(numbers.len());

@@ -196,16 +196,16 @@ impl Database {
         let mut edits = Vec::with_capacity(docs.len());
         let mut outcomes = Vec::with_capacity(docs.len());
         let brings_log = docs.iter().any(|doc| doc.id.starts_with(LOG));
-        let (holds, mut held) = (self.held_count() > 0, Vec::new());
+        let (holds, mut releases) = (self.held_count() > 0, Vec::new());
         for (index, doc) in docs.into_iter().enumerate() {
             if index % PARSE_AT_ONCE == PARSE_AT_ONCE - 1 {
                 self.inner.platform.sleep(0).await;
             }
-            let number = if holds { self.held_number(&doc.id, doc.rev()) } else { None };
+            let release = if holds { self.release(&doc.id, doc.rev()) } else { None };
             match self.admit(doc).await {
                 Ok(edit) => {
                     if !matches!(edit.change, Change::Aside { .. }) {
-                        held.extend(number);
+                        releases.extend(release);
                     }
                     edits.push(edit);
                     outcomes.push(Ok(()));
@@ -213,14 +213,12 @@ impl Database {
                 Err(error) => outcomes.push(Err(error)),
             }
         }
+        edits.append(&mut releases);
         let mut written = self.write_edits(edits).await?.into_iter();
         for outcome in &mut outcomes {
             if outcome.is_ok() {
                 *outcome = written.next().unwrap_or_else(|| Err(Error::closed())).map(|_| ());
             }
-        }
-        if !held.is_empty() {
-            self.release(held).await?;
         }
         if brings_log && self.inner.is_sealed && !self.held_numbers().is_empty() {
             // It may have been held for want of that. What cannot be looked at now is looked at later.
