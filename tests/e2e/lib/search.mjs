@@ -60,10 +60,12 @@ export function found(texts, canaries) {
     texts.some((text) => (typeof form === 'string' ? text.includes(form) : form.test(text)))))).map(([name]) => name);
 }
 
-// Every file below a folder, as texts: the bytes, and what is compressed or cut up in them.
+// Every file below a folder, as texts: its name and size, the bytes, and what is compressed or cut up in them.
 export function filesBelow(folder) {
-  const files = readdirSync(folder, { recursive: true }).map((name) => path.join(folder, name)).filter((name) => statSync(name, { throwIfNoEntry: false })?.isFile());
-  return files.flatMap((name) => [latin1(name), ...readThrough(readFileSync(name))]);
+  return readdirSync(folder, { recursive: true }).flatMap((name) => {
+    const stat = statSync(path.join(folder, name), { throwIfNoEntry: false });
+    return stat?.isFile() ? [`${latin1(Buffer.from(name))}: ${stat.size} bytes`, ...readThrough(readFileSync(path.join(folder, name)))] : [];
+  });
 }
 
 // The bytes themselves, what LevelDB keeps in them, and what snappy, gzip, deflate or brotli made smaller, to any depth.
