@@ -543,3 +543,27 @@ fn a_replication_tells_how_many_revisions_are_held_and_when_that_changes() {
     LocalPool::new().run_until(run).unwrap();
     assert_eq!(handle.state().quarantined, 3);
 }
+
+#[test]
+fn the_bytes_of_an_attachment_are_those_that_its_stub_says() {
+    let (a, b) = devices();
+    let server = server();
+    put(&a.db, json!({"_id": "photo"})).unwrap();
+    attach(&a.db, "photo", "p.jpg", &[7; 5000]);
+    copy(&a.db, &server);
+    let (id, rev) = listed(&server, "e-").remove(0);
+    let honest = stored(&server, &id, &rev);
+    let digest = honest.attachments[0].digest.parse().unwrap();
+    let sealed = block_on(Peer::attachment(&server, &honest, &honest.attachments[0])).unwrap();
+    let mut bytes = block_on(sealed.bytes()).unwrap().to_vec();
+    assert_eq!(settee::model::Digest::of(&bytes), digest);
+    bytes[100] ^= 1;
+    let mut lie = honest.clone();
+    lie.attachments[0].content = Some(Content::from(bytes));
+    assert!(block_on(b.db.write_replicated(vec![lie])).unwrap()[0].is_ok());
+    assert_eq!(quarantine(&b.db)[0].error, "wrong_attachments");
+    assert_eq!(get(&b.db, "photo").unwrap_err().status(), 404);
+    copy(&server, &b.db);
+    assert_eq!(bytes_of(&b.db, "photo", "p.jpg"), [7; 5000]);
+    assert_eq!(quarantine(&b.db), []);
+}

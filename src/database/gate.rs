@@ -118,6 +118,15 @@ impl Database {
             Err(error) if error.kind() == Kind::Locked => return Ok(Err((doc, error))),
             Err(error) => return Err(error),
         };
+        for attachment in &doc.attachments {
+            // What is proved below is what is said of it.
+            if let Some(content) = &attachment.content
+                && (content.size_bytes() != attachment.length
+                    || content.digest().await?.to_string() != attachment.digest)
+            {
+                return Ok(Err((doc, kept_out(Refusal::Attachments))));
+            }
+        }
         let lines = self.lines(&doc).await?;
         Ok(match keys.verify(&doc, &|rev| lines.get(rev).copied()) {
             Ok(path) => {
