@@ -558,6 +558,11 @@ export interface ReplicationStatus {
   readonly error: SetteeError | null;
   /** When the next attempt comes by itself, in ms since 1970. */
   readonly retryAt: number | null;
+  /**
+   * Revisions that did not prove themselves and are kept aside by the sealed channel at its end; what arrives while it
+   * is locked counts until it is unlocked. {@link Database.quarantine} names them. 0 for clear databases.
+   */
+  readonly quarantined: number;
 }
 
 /** Several replications as one: the phase that a person should hear about first, and sums. */
@@ -726,6 +731,8 @@ export interface DatabaseInfo {
   /** Where the changes feed ends now. */
   update_seq: Sequence;
   adapter: 'indexeddb' | 'memory';
+  /** How many revisions a sealed channel keeps aside, see {@link Database.quarantine}; not there for a clear database. */
+  quarantined?: number;
   [more: string]: unknown;
 }
 

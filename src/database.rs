@@ -172,6 +172,9 @@ pub struct Info {
     pub auto_compaction: bool,
     /// What the documents take; attachments not counted.
     pub sizes: Sizes,
+    /// Revisions that did not pass the gate of a sealed channel; `None` for any other database.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quarantined: Option<u64>,
 }
 
 /// Bytes in the log.
@@ -318,6 +321,7 @@ impl Database {
             uuid: self.inner.uuid.clone(),
             auto_compaction: self.inner.options.auto_compaction,
             sizes: Sizes { file, active },
+            quarantined: self.inner.is_sealed.then(|| self.held_count()),
         })
     }
 

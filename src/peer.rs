@@ -197,6 +197,12 @@ pub trait Peer {
     /// It was deleted and made anew: whoever else uses it may want to look.
     fn doubt(&self) {}
 
+    /// How many revisions are kept aside here because they did not prove themselves, once that is another
+    /// number than `seen`. A peer that keeps nothing aside never says.
+    fn quarantined(&self, _seen: u64) -> LocalBoxFuture<'_, u64> {
+        pending().boxed_local()
+    }
+
     /// The code of a filter function (`ddoc/name`), if it is one of this peer's: under another code the same
     /// name is another question.
     fn filter_code<'a>(&'a self, _filter: &'a str) -> Pending<'a, Option<String>> {

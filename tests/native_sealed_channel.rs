@@ -7,7 +7,10 @@ mod support;
 
 use std::{cell::RefCell, rc::Rc};
 
-use futures::executor::{LocalPool, block_on};
+use futures::{
+    FutureExt,
+    executor::{LocalPool, block_on},
+};
 use serde_json::{Value, json};
 use settee::{
     database::{Database, KeySource, Keys, OpenOptions, Quarantined},
@@ -371,6 +374,43 @@ fn what_a_lying_server_sends_changes_nothing_is_kept_aside_and_does_not_stop_the
 }
 
 #[test]
+fn what_was_refused_of_one_server_is_taken_from_another_that_does_not_lie() {
+    let (a, b) = devices();
+    let server = server();
+    put(&a.db, json!({"_id": "one"})).unwrap();
+    copy(&a.db, &server);
+    let (id, rev) = listed(&server, "e-").remove(0);
+    let mut lie = stored(&server, &id, &rev);
+    lie.deleted = true;
+    block_on(b.db.write_replicated(vec![lie.clone()])).unwrap();
+    assert_eq!(quarantine(&b.db)[0].error, "not_opened");
+    // The same lie again is the same.
+    block_on(b.db.write_replicated(vec![lie.clone()])).unwrap();
+    assert_eq!(quarantine(&b.db).len(), 1);
+    copy(&server, &b.db);
+    assert!(get(&b.db, "one").is_ok());
+    assert_eq!(quarantine(&b.db), []);
+    // What came while it was locked waits and is not asked for again; then it is known what is wrong with it.
+    put(&a.db, json!({"_id": "two"})).unwrap();
+    copy(&a.db, &server);
+    let (id, rev) = listed(&server, "e-").into_iter().find(|(own, _)| *own != id).unwrap();
+    let mut lie = stored(&server, &id, &rev);
+    lie.body = r#"{"x":{}}"#.to_owned();
+    b.db.lock();
+    block_on(b.db.write_replicated(vec![lie])).unwrap();
+    assert_eq!(copy(&server, &b.db)["docs_read"], 0);
+    assert_eq!(quarantine(&b.db)[0].error, "locked");
+    block_on(b.db.unlock(b.source.clone())).unwrap();
+    assert_eq!(quarantine(&b.db)[0].error, "malformed");
+    assert_eq!(block_on(b.db.retry_quarantine()).unwrap(), 0);
+    copy(&server, &b.db);
+    assert_eq!(quarantine(&b.db).len(), 1, "the checkpoint is past it");
+    copy(&a.db, &b.db);
+    assert!(get(&b.db, "two").is_ok());
+    assert_eq!(quarantine(&b.db), []);
+}
+
+#[test]
 fn nothing_clear_leaves_a_sealed_channel_and_no_revision_is_brought_along() {
     let (a, _) = devices();
     let doc = json!({"_id": "x", "_rev": "1-abc"}).to_string();
@@ -465,4 +505,65 @@ fn what_a_locked_tab_held_is_let_in_by_one_that_is_unlocked() {
     assert!(get(&b.db, "hello").is_ok());
     assert_eq!(quarantine(&b.db), []);
     drop(feed);
+}
+
+#[test]
+fn a_replication_tells_how_many_revisions_are_held_and_when_that_changes() {
+    let (a, b) = devices();
+    let server = server();
+    put(&a.db, json!({"_id": "one"})).unwrap();
+    copy(&a.db, &server);
+    put(&server, json!({"_id": "by-hand"})).unwrap();
+    put(&server, json!({"_id": "e-by-hand"})).unwrap();
+    let count = |db: &Database| block_on(db.info()).unwrap().quarantined;
+    assert_eq!((count(&b.db), count(&server)), (Some(0), None));
+    let (from, to) = (Rc::new(server.clone()), Rc::new(b.db.clone()));
+    let live = options(json!({"live": true}));
+    let (handle, run) = replicate(from, to, SeededPlatform::new(9), live, Rc::new(|_| {}));
+    let told = Rc::new(RefCell::new(Vec::new()));
+    let (telling, again) = (told.clone(), handle.clone());
+    handle.on_change(move || telling.borrow_mut().push(again.state().quarantined));
+    let mut run = run.boxed_local();
+    // Its timers are due at once, so it never rests.
+    let mut turns = || assert!((0..2_000).all(|_| (&mut run).now_or_never().is_none()));
+    turns();
+    assert_eq!((handle.state().quarantined, count(&b.db)), (2, Some(2)));
+    // Of what was held one is forgotten here, and one more comes.
+    assert_eq!(block_on(b.db.discard_quarantine(Some(("by-hand", &quarantine(&b.db)[0].rev)))).unwrap(), 1);
+    turns();
+    assert_eq!(handle.state().quarantined, 1);
+    put(&server, json!({"_id": "another"})).unwrap();
+    turns();
+    assert_eq!((handle.state().quarantined, count(&b.db)), (2, Some(2)));
+    assert!(told.borrow().contains(&1));
+    // One that ends at once counts what came last, and another tab's is the channel's own.
+    put(&server, json!({"_id": "a-third"})).unwrap();
+    let (from, to) = (Rc::new(server.clone()), Rc::new(channel(&b.store, 14)));
+    let (handle, run) = replicate(from, to, SeededPlatform::new(9), options(json!({})), Rc::new(|_| {}));
+    LocalPool::new().run_until(run).unwrap();
+    assert_eq!(handle.state().quarantined, 3);
+}
+
+#[test]
+fn the_bytes_of_an_attachment_are_those_that_its_stub_says() {
+    let (a, b) = devices();
+    let server = server();
+    put(&a.db, json!({"_id": "photo"})).unwrap();
+    attach(&a.db, "photo", "p.jpg", &[7; 5000]);
+    copy(&a.db, &server);
+    let (id, rev) = listed(&server, "e-").remove(0);
+    let honest = stored(&server, &id, &rev);
+    let digest = honest.attachments[0].digest.parse().unwrap();
+    let sealed = block_on(Peer::attachment(&server, &honest, &honest.attachments[0])).unwrap();
+    let mut bytes = block_on(sealed.bytes()).unwrap().to_vec();
+    assert_eq!(settee::model::Digest::of(&bytes), digest);
+    bytes[100] ^= 1;
+    let mut lie = honest.clone();
+    lie.attachments[0].content = Some(Content::from(bytes));
+    assert!(block_on(b.db.write_replicated(vec![lie])).unwrap()[0].is_ok());
+    assert_eq!(quarantine(&b.db)[0].error, "wrong_attachments");
+    assert_eq!(get(&b.db, "photo").unwrap_err().status(), 404);
+    copy(&server, &b.db);
+    assert_eq!(bytes_of(&b.db, "photo", "p.jpg"), [7; 5000]);
+    assert_eq!(quarantine(&b.db), []);
 }

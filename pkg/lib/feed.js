@@ -366,7 +366,7 @@ export const status = new Overall();
 /** How a replication stands before anything is known of it. */
 export const firstStatus = () => ({
   phase: 'connecting', since: Date.now(), pending: null, docsRead: 0, docsWritten: 0, docWriteFailures: 0, bytes: 0, error: null,
-  retryAt: null,
+  retryAt: null, quarantined: 0,
 });
 
 export class Replication extends Task {

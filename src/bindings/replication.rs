@@ -33,11 +33,12 @@ impl Replication {
     }
 
     /// How it stands: `{phase, since, pending, docsRead, docsWritten, docWriteFailures, bytes, error,
-    /// retryAt}`, with `null` for what is unknown or not there. `tell("status")` is called once when it
+    /// retryAt, quarantined}`, with `null` for what is unknown or not there. `tell("status")` is called once when it
     /// has changed since.
     #[wasm_bindgen(js_name = status)]
     pub fn status(&self) -> JsValue {
-        let State { phase, since_ms, pending, bytes, summary, error, retry_at_ms } = self.handle.state();
+        let State { phase, since_ms, pending, bytes, summary, error, retry_at_ms, quarantined } =
+            self.handle.state();
         let phase = serde_json::to_value(phase).unwrap_or_default();
         let number = |number: Option<f64>| number.map_or(JsValue::NULL, JsValue::from);
         let status = js_sys::Object::new().into();
@@ -51,6 +52,7 @@ impl Replication {
             ("bytes", (bytes as f64).into()),
             ("error", error.map_or(JsValue::NULL, |error| failure::to_js(&error))),
             ("retryAt", number(retry_at_ms)),
+            ("quarantined", (quarantined as f64).into()),
         ] {
             failure::set(&status, name, &value);
         }

@@ -10,10 +10,11 @@
 //! h-<id>~<rev>   body {"reason":…, "error":…, "path":[…], "deleted":…, "doc":{…}}, attachments as they came
 //! ```
 //!
-//! A revision that is held counts as known, so it is not fetched again and again. It is tried once more when
-//! the channel is unlocked, when a document of the channel's own arrives, when a tab that is unlocked finds what
-//! another one (that may be locked) held, or when somebody asks; then it goes where it belongs. Discarded, it is
-//! as if it had never come.
+//! While the channel is locked a revision that is held counts as known, so that it is not fetched again and again.
+//! Else it does not: a source that does not lie may bring it as it was written, and then it is held no longer. It is
+//! tried once more when the channel is unlocked, when a document of the channel's own arrives, when a tab that is
+//! unlocked finds what another one (that may be locked) held, or when somebody asks; then it goes where it belongs.
+//! Discarded, it is as if it had never come.
 //!
 //! Going out, a document must be of a class that the channel knows and, if the channel is open, pass the same
 //! check as one that comes in.
@@ -130,6 +131,15 @@ impl Database {
             Ok(View::Opened(opened)) => opened.keys(),
             _ => return Ok(Err((doc, Error::locked()))),
         };
+        for attachment in &doc.attachments {
+            // What is proved below is what is said of it.
+            if let Some(content) = &attachment.content
+                && (content.size_bytes() != attachment.length
+                    || content.digest().await?.to_string() != attachment.digest)
+            {
+                return Ok(Err((doc, kept_out(Refusal::Attachments))));
+            }
+        }
         let lines = self.lines(&doc).await?;
         Ok(match keys.verify(&doc, &|rev| lines.get(rev).copied()) {
             Ok(path) => {
@@ -181,6 +191,10 @@ impl Database {
                 _ => error,
             });
         }
+        self.aside(doc, &error).await
+    }
+
+    async fn aside(&self, doc: ReplicatedDoc, error: &Error) -> Result<Edit> {
         let rev = doc.path.first().ok_or_else(Error::missing)?;
         let id = held_id(&doc.id, rev);
         let held = Held {
@@ -234,12 +248,19 @@ impl Database {
         Ok(room)
     }
 
-    /// Whether a revision is held.
+    /// Whether a revision counts as known because it is held, or is of no use here.
     pub(super) fn is_held(&self, id: &str, rev: &Rev) -> bool {
-        let state = self.inner.state.borrow();
-        let is_aside = || state.directory.find(&held_id(id, rev)).is_some_and(|found| !found.deleted());
         // What only the server has a use for is not fetched either.
-        self.inner.is_sealed && (id == GUARD_ID || is_aside())
+        self.inner.is_sealed && (id == GUARD_ID || (self.is_locked() && self.release(id, rev).is_some()))
+    }
+
+    /// The edit after which a revision is held no longer, if it is.
+    pub(super) fn release(&self, id: &str, rev: &Rev) -> Option<Edit> {
+        let key = held_id(id, rev);
+        let state = self.inner.state.borrow();
+        let found = state.directory.find(&key).filter(|found| !found.deleted())?;
+        let leaf = found.leaves().into_iter().next()?;
+        Some(released(key, leaf.rev))
     }
 
     /// Whether what is stored under an id replicates.
@@ -280,6 +301,23 @@ impl Database {
         Ok(told.collect())
     }
 
+    /// How many there are, once that is another number than `seen`.
+    pub(super) async fn quarantined_but(&self, seen: u64) -> Result<u64> {
+        loop {
+            let change = self.inner.next_change();
+            self.fresh().await?;
+            let count = self.held_count();
+            if count != seen {
+                return Ok(count);
+            }
+            let _ = change.await;
+        }
+    }
+
+    pub(super) fn held_count(&self) -> u64 {
+        if self.inner.is_sealed { self.held_numbers().len() as u64 } else { 0 }
+    }
+
     /// Looks at what is held once more; says how many revisions passed.
     ///
     /// Errors: `locked`; what the store says.
@@ -298,11 +336,20 @@ impl Database {
                 let content = self.inner.store.content(stored.digest).await?.ok_or_else(content_gone)?;
                 doc.attachments.push(Self::replicated_attachment(stored, Some(content)));
             }
-            if let Ok(doc) = self.proven(doc).await? {
-                let edits = vec![self.check_replica(doc).await?, released(key, leaf.rev)];
-                let outcomes = self.write_edits(edits).await?;
-                passed += u64::from(outcomes.iter().all(Result::is_ok));
-            }
+            let is_fine = match self.proven(doc).await? {
+                Ok(doc) => {
+                    let edits = vec![self.check_replica(doc).await?, released(key, leaf.rev)];
+                    self.write_edits(edits).await?.iter().all(Result::is_ok)
+                }
+                Err((doc, error)) if error.name() != held.error => {
+                    // It waited, and now it is known what is wrong with it.
+                    let edits = vec![released(key, leaf.rev), self.aside(doc, &error).await?];
+                    self.write_edits(edits).await?;
+                    false
+                }
+                Err(_) => false,
+            };
+            passed += u64::from(is_fine);
         }
         Ok(passed)
     }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use futures::{
     FutureExt,
-    future::{Either, select},
+    future::{Either, LocalBoxFuture, pending, select},
 };
 
 use super::{
@@ -148,6 +148,17 @@ impl Peer for Database {
 
     fn may_meet<'a>(&'a self, other: &'a dyn Peer) -> Pending<'a, ()> {
         Database::may_meet(self, other).boxed_local()
+    }
+
+    fn quarantined(&self, seen: u64) -> LocalBoxFuture<'_, u64> {
+        async move {
+            match self.quarantined_but(seen).await {
+                Ok(count) => count,
+                // It was closed; whoever asks hears of that elsewhere.
+                Err(_) => pending().await,
+            }
+        }
+        .boxed_local()
     }
 
     fn create(&self) -> Pending<'_, bool> {

@@ -201,18 +201,24 @@ impl Database {
         let mut outcomes = Vec::with_capacity(docs.len());
         let mut waiting = 0;
         let brings_log = docs.iter().any(|doc| doc.id.starts_with(LOG));
+        let (holds, mut releases) = (self.held_count() > 0, Vec::new());
         for (index, doc) in docs.into_iter().enumerate() {
             if index % PARSE_AT_ONCE == PARSE_AT_ONCE - 1 {
                 self.inner.platform.sleep(0).await;
             }
+            let release = if holds { self.release(&doc.id, doc.rev()) } else { None };
             match self.admit(doc, &mut waiting).await {
                 Ok(edit) => {
+                    if !matches!(edit.change, Change::Aside { .. }) {
+                        releases.extend(release);
+                    }
                     edits.push(edit);
                     outcomes.push(Ok(()));
                 }
                 Err(error) => outcomes.push(Err(error)),
             }
         }
+        edits.append(&mut releases);
         let mut written = self.write_edits(edits).await?.into_iter();
         for outcome in &mut outcomes {
             if outcome.is_ok() {

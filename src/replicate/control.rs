@@ -75,6 +75,9 @@ pub struct State {
     /// When the next attempt comes by itself, milliseconds since 1970; `None` while it runs or waits for
     /// nothing.
     pub retry_at_ms: Option<f64>,
+    /// How many revisions the sealed channel at its end keeps aside because they did not prove themselves.
+    /// Of two such ends, the sum.
+    pub quarantined: u64,
 }
 
 /// Watches and steers a replication. Clones are the same handle.
@@ -223,6 +226,7 @@ impl Job {
             summary,
             error: None,
             retry_at_ms: None,
+            quarantined: 0,
         };
         Self {
             source,

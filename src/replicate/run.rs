@@ -127,13 +127,16 @@ fn is_stuck(phase: Phase) -> bool {
 
 impl Replication {
     async fn run(self) -> Result<Summary> {
+        let mut held = self.count_held().boxed_local();
         let outcome = {
-            let cancelled = self.job.cancelled().boxed_local();
+            let cancelled = select(self.job.cancelled().boxed_local(), &mut held);
             match select(cancelled, self.unless_paused().boxed_local()).await {
                 Either::Left(_) => None,
                 Either::Right((outcome, _)) => Some(outcome),
             }
         };
+        // What came last is counted too.
+        let _ = (&mut held).now_or_never();
         self.job.source.rest();
         let (phase, status) = match &outcome {
             None => (Phase::Stopped, Status::Cancelled),
@@ -265,6 +268,19 @@ impl Replication {
             let _: Result<()> = counting.await;
         }
         pending().await
+    }
+
+    /// Keeps the number of revisions true that its ends keep aside. Never ends.
+    async fn count_held(&self) {
+        let count = async |side: &dyn Peer| {
+            let mut seen = 0;
+            loop {
+                let now = side.quarantined(seen).await;
+                self.job.update(|state| state.quarantined = state.quarantined - seen + now);
+                seen = now;
+            }
+        };
+        join(count(&*self.job.source), count(&*self.job.target)).await;
     }
 
     async fn attempt(&self, pauses: &mut Pauses) -> Result<(), Halt> {
