@@ -276,6 +276,11 @@ impl Replication {
         if job.place.borrow().is_none() {
             logs.load_denied(&mut job.denied.borrow_mut());
         }
+        if is_target_empty && !job.options.checkpoint.on_target() && job.options.since.is_none() {
+            // What was stored there is gone, or there never was anything.
+            job.place.take();
+            logs.start_at(Seq::zero());
+        }
         let mut start = self.start(&logs).await?;
         if end.is_some_and(|end| goes_back(&start, &end)) {
             // That was another database.
@@ -413,7 +418,7 @@ impl Replication {
         let is_target_empty = match job.target.info().await {
             Ok(info) => {
                 note(1, &info);
-                info.total_count == Some(0)
+                info.is_empty()
             }
             Err(error) if error.kind() == Kind::NotFound && job.options.create_target => {
                 job.target.create().await?
