@@ -29,6 +29,13 @@ pub struct PeerInfo {
     pub instance_start_time: Option<String>,
 }
 
+impl PeerInfo {
+    /// Whether it has never had a document, and says so.
+    pub fn is_empty(&self) -> bool {
+        self.total_count == Some(0) || self.update_seq.0.as_u64() == Some(0)
+    }
+}
+
 /// Which changes a replication asks for. The same question has the same fields on every peer.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ChangesQuery {
@@ -211,6 +218,11 @@ pub trait Peer {
 
     /// What the peer lacks; documents it lacks nothing of are left out.
     fn revs_diff(&self, leaves: Vec<(String, Vec<Rev>)>) -> Pending<'_, Vec<MissingRevs>>;
+
+    /// Of these, what the peer is not known to have without asking it.
+    fn unknown(&self, leaves: Vec<(String, Vec<Rev>)>) -> Vec<(String, Vec<Rev>)> {
+        leaves
+    }
 
     /// The revisions named, with history and attachment stubs (`revs=true&latest=true`). A revision that
     /// was followed by others comes as its leaves.

@@ -353,6 +353,10 @@ impl Peer for RemoteDatabase {
         self.read_revs_diff(leaves).boxed_local()
     }
 
+    fn unknown(&self, leaves: Vec<(String, Vec<Rev>)>) -> Vec<(String, Vec<Rev>)> {
+        self.channel.known.unknown(leaves)
+    }
+
     fn bulk_get(&self, wanted: Vec<MissingRevs>) -> Pending<'_, Vec<Fetched>> {
         self.read_revisions(wanted).boxed_local()
     }

@@ -102,6 +102,29 @@ fn everything_goes_over_once() {
     assert_eq!(run(&b, &a, json!({})).0.docs_written, 0);
 }
 
+/// What is written in an empty database while it fills goes there and comes back as what it has.
+#[test]
+fn what_is_written_during_the_first_catch_up_is_not_stored_twice() {
+    let (there, here) = (memory(), memory());
+    for n in 0..30 {
+        put(&there, json!({"_id": format!("d{n:02}")})).unwrap();
+    }
+    let mut pool = LocalPool::new();
+    let with = json!({"batch_size": 5, "batches_limit": 1});
+    let (_handle, pull, told) = start(&there, &here, with);
+    let pull = pool.spawner().spawn_local_with_handle(pull).unwrap();
+    while futures::executor::block_on(here.info()).unwrap().doc_count < 5 {
+        turns(&mut pool, 1);
+    }
+    put(&here, json!({"_id": "mine"})).unwrap();
+    let before = futures::executor::block_on(here.info()).unwrap().doc_count;
+    assert!(before < 31);
+    assert_eq!(run(&here, &there, json!({})).0.docs_written, 1);
+    let summary = pool.run_until(pull).unwrap();
+    assert_eq!((summary.docs_read, summary.docs_written), (30, 30), "{:?}", told.borrow());
+    assert_eq!(leaves(&there), leaves(&here));
+}
+
 #[test]
 fn a_target_that_lost_its_checkpoint_gets_everything_again() {
     let a = memory();

@@ -334,6 +334,25 @@ fn revs_diff_leaves_out_what_is_there() {
     );
 }
 
+/// Who fills an empty database asks nothing, and what others write there meanwhile comes along by a pull.
+#[test]
+fn what_the_feed_named_is_known_without_asking() {
+    let script = Script::new(&[
+        (200, r#"{"update_seq":"0-x","doc_count":0,"doc_del_count":0,"instance_start_time":"1790000000"}"#),
+        (
+            200,
+            r#"{"results":[{"seq":"1-x","id":"a","changes":[{"rev":"1-a"}]}],"last_seq":"1-x","pending":0}"#,
+        ),
+    ]);
+    let remote = remote(&script);
+    assert!(block_on(remote.info()).unwrap().is_empty());
+    let leaves = || vec![("a".to_owned(), vec![rev("1-a")]), ("b".to_owned(), vec![rev("1-b")])];
+    assert_eq!(remote.unknown(leaves()), leaves());
+    block_on(remote.changes(&ChangesQuery::default(), &Seq::zero(), 9, None)).unwrap();
+    assert_eq!(remote.unknown(leaves()), leaves()[1..]);
+    assert_eq!(script.asked().len(), 2);
+}
+
 #[test]
 fn bulk_get_copies_documents_byte_for_byte_and_names_what_is_missing() {
     let script = Script::new(&[(

@@ -88,6 +88,60 @@ fn a_target_that_was_emptied_gets_everything_though_nothing_changes() {
     }
 }
 
+/// Without a log of ours there, and without a word of its life: that it is empty has to do.
+#[test]
+fn a_target_without_a_checkpoint_that_was_emptied_gets_everything() {
+    for server in SERVERS {
+        for checkpoint in [json!("source"), json!(false)] {
+            for reason in [Reason::WakeUp, Reason::Time, Reason::Others] {
+                let a = filled(5);
+                let (source, target) = pair(&a, &memory());
+                put_away(&target, server);
+                let with = json!({"live": true, "retry": true, "checkpoint": checkpoint});
+                let mut story = Story::start(&source, &target, with);
+                story.turns();
+                make_anew(&target, server, 0);
+                happen(reason, &mut story, &target);
+                assert_eq!(story.phase(), Phase::Live, "{server:?} {checkpoint} {reason:?}");
+                let there = leaves(&target.inner.borrow());
+                assert_eq!(there, leaves(&a), "{server:?} {checkpoint} {reason:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_target_that_was_emptied_between_two_replications_gets_everything() {
+    for server in SERVERS {
+        for with in [json!({"checkpoint": "source"}), json!({"checkpoint": false}), json!({})] {
+            let a = filled(5);
+            let (source, target) = pair(&a, &memory());
+            put_away(&target, server);
+            let count = || run(&source, &target, with.clone()).0.unwrap().docs_written;
+            assert_eq!((count(), count()), (5, 0));
+            make_anew(&target, server, 0);
+            assert_eq!(count(), 5, "{server:?} {with}");
+            assert_eq!(leaves(&target.inner.borrow()), leaves(&a));
+        }
+    }
+}
+
+/// Nothing of the source's is for it, and it stays empty: no reason to begin anew.
+#[test]
+fn a_target_that_is_empty_with_reason_is_left_alone() {
+    let a = filled(5);
+    let (source, target) = pair(&a, &memory());
+    put_away(&target, Server::Numbers);
+    let with = json!({"live": true, "retry": true, "checkpoint": "source", "doc_ids": ["nobody"]});
+    let mut story = Story::start(&source, &target, with);
+    story.turns();
+    let attempts = target.count("info");
+    happen(Reason::WakeUp, &mut story, &target);
+    happen(Reason::Time, &mut story, &target);
+    assert_eq!((story.phase(), target.doubted.get()), (Phase::Live, 0));
+    assert!(target.count("info") <= attempts + 3);
+}
+
 #[test]
 fn a_target_that_was_deleted_is_made_again() {
     let (source, target) = pair(&filled(5), &memory());

@@ -1,7 +1,8 @@
 // Many tabs, one replicator. Of all tabs and workers that ask for the same live replication, the one that
 // holds the lock runs it; the others hear and tell what it tells, hand it their calls, and the browser
 // gives the lock to the next one the moment it is gone, however it went. A browser slows down what is hidden,
-// so a leader that nobody sees gives way to a tab that somebody looks at.
+// so a leader that nobody sees gives way to a tab that somebody looks at. What is frozen answers nobody: then
+// the lock is taken from it, and it stands in line like the others when it wakes up.
 import { firstStatus } from './feed.js';
 import { failure } from './json.js';
 
@@ -11,6 +12,8 @@ export const canShare = () => Boolean(globalThis.navigator?.locks && globalThis.
 const LOOKED_AT_MS = 3_000;
 // How long the lock is kept for who asked, who may be gone by then.
 const KEPT_FOR_MS = 2_000;
+// Who leads and runs at all hears a wish by then.
+const HEARD_IN_MS = 5_000;
 const isSeen = () => globalThis.document?.visibilityState === 'visible';
 const isHidden = () => globalThis.document?.visibilityState === 'hidden'; // never a worker
 
@@ -70,22 +73,32 @@ export function share(ends, options, begin, tell) {
   const look = () => {
     clearTimeout(looking);
     if (isHidden() && led) post({ hides: true });
-    if (!led && isSeen()) looking = setTimeout(() => { if (!led && isSeen()) post({ wants: own }); }, LOOKED_AT_MS);
+    if (led || !isSeen()) return;
+    looking = setTimeout(() => {
+      post({ wants: own });
+      looking = setTimeout(take, HEARD_IN_MS);
+    }, LOOKED_AT_MS);
+  };
+  const take = () => {
+    if (led) return;
+    isTaking = true;
+    place.abort();
   };
 
   channel.onmessage = ({ data }) => {
-    const { type, to, call, answer, greets, leads, hides, wants, yours } = data;
+    const { type, to, call, answer, greets, leads, hides, wants, hears, yours } = data;
     if (type && !led && (!to || to === own)) heard(type, unpacked(data));
     if (leads) for (const { call: again } of waiting.values()) post({ call: again });
     if (leads || hides) look();
-    if (wants && led && !heir && isHidden()) {
-      heir = wants;
-      led[0].cancel();
+    if (wants && led) {
+      post({ hears: wants });
+      if (!heir && isHidden()) {
+        heir = wants;
+        led[0].cancel();
+      }
     }
-    if (yours === own && !led) {
-      isTaking = true;
-      place.abort();
-    }
+    if (hears === own) clearTimeout(looking);
+    if (yours === own) take();
     if (answer) {
       const pending = waiting.get(answer.id);
       waiting.delete(answer.id);
@@ -99,14 +112,17 @@ export function share(ends, options, begin, tell) {
           .then((outcome) => post({ answer: { id: call.id, ...outcome } }));
       }
     }
-    if (greets && led) for (const message of [packed('status', status), mood]) if (message) post({ ...message, to: greets });
+    if (greets && led) {
+      post(packed('status', status)); // to all: one that was frozen may have told its own
+      if (mood) post({ ...mood, to: greets });
+    }
   };
 
   const lead = async () => {
     let handle;
     isTaking = false;
     const started = await begin((type, detail) => queueMicrotask(() => { // its own call has to end first
-      if (heir) return; // it is not over
+      if (heir || led?.[0] !== handle) return; // it is not over
       const now = type === 'status' ? handle.status() : detail;
       const message = packed(type, now);
       if (type === 'paused' || type === 'active') mood = message;
@@ -124,7 +140,7 @@ export function share(ends, options, begin, tell) {
     post({ leads: true });
     look();
     const result = await handle.done();
-    if (!heir) return result;
+    if (!heir || led !== started) return result;
     led = undefined;
     post({ yours: heir });
     return new Promise((resolve) => { setTimeout(resolve, KEPT_FOR_MS); }); // unless it is taken before
@@ -134,11 +150,17 @@ export function share(ends, options, begin, tell) {
     for (let steal = false; !isOver;) {
       place = new AbortController();
       const result = await navigator.locks.request(name, steal ? { steal } : { signal: place.signal }, lead).catch((error) => {
-        if (!heir && !isTaking && !isOver) throw error;
+        const isTaken = led && error instanceof DOMException;
+        if (!heir && !isTaking && !isOver && !isTaken) throw error;
+        if (!isTaken) return;
+        const [handle] = led;
+        led = undefined;
+        handle.cancel();
       });
       if (result) return result;
       steal = isTaking;
       heir = undefined;
+      post({ greets: own });
     }
     return { ...summary, status: 'cancelled', end_time: new Date().toISOString() };
   };

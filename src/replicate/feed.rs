@@ -12,13 +12,14 @@ use std::{
 };
 
 use futures::{
-    Stream, StreamExt, TryStreamExt,
+    FutureExt, StreamExt, TryStreamExt,
     future::{Either, select},
     stream,
 };
 
 use super::{
     Options, Style,
+    ahead::Ahead,
     control::Job,
     lives::{Lives, goes_back},
 };
@@ -42,8 +43,11 @@ const FEWEST_FETCH_DOCS: usize = 10;
 /// …and no more.
 const MOST_FETCH_DOCS: usize = 500;
 
-/// How many such requests are under way for one page.
+/// How many such requests are under way for one page; and how many a page of a source on this device is worth.
 const FETCHES_AT_ONCE: usize = 2;
+
+/// How many changes a page of a server's feed has.
+const PAGE_CHANGES: usize = 500;
 
 /// What a request and its answer weigh beside what they carry: about two kilobytes over HTTP/1.1.
 const REQUEST_BYTES: i64 = 1_000;
@@ -99,7 +103,7 @@ pub struct Feed<'a> {
     pub job: &'a Job,
     /// What is asked of the source.
     pub query: ChangesQuery,
-    /// The target had nothing at the start, so it need not be asked what it lacks.
+    /// The target had nothing at the start, so it need not be asked over a network what it lacks.
     pub is_target_empty: Cell<bool>,
     /// Whether both sides are what they were.
     pub lives: Lives<'a>,
@@ -152,26 +156,28 @@ type Waited = (ChangesPage, Option<bool>);
 
 impl<'a> Feed<'a> {
     /// Everything after `since`; ends after the first [`Item::CaughtUp`] unless live.
-    pub fn items(&'a self, since: Seq) -> impl Stream<Item = Result<Item>> + 'a {
+    pub fn items(&'a self, since: Seq) -> Ahead<'a, Result<Item>> {
         let ahead = self.options.batches_limit.clamp(1, 16);
         let pages = stream::try_unfold((since, Step::Read), move |(since, step)| self.page(since, step));
-        pages
-            .map(move |page| {
-                // As it was when the page was read: what is read ahead may be the end already.
-                let is_target_empty = self.is_target_empty.get();
-                async move {
-                    Ok(match page? {
-                        Some(page) => Item::Batch(self.batch(page, is_target_empty).await?),
-                        None => Item::CaughtUp,
-                    })
-                }
-            })
-            .buffered(ahead)
+        let batches = pages.map(move |page| {
+            // As it was when the page was read: what is read ahead may be the end already.
+            let is_target_empty = self.is_target_empty.get();
+            let batch = async move {
+                Ok(match page? {
+                    Some(page) => Item::Batch(self.batch(page, is_target_empty).await?),
+                    None => Item::CaughtUp,
+                })
+            };
+            batch.boxed_local()
+        });
+        Ahead::new(batches.boxed_local(), ahead, true)
     }
 
     /// The next page, or `None` to say that there is none; and how to go on.
     async fn page(&self, mut since: Seq, mut step: Step) -> Result<Option<(Option<Waited>, (Seq, Step))>> {
-        let limit = self.options.batch_size.max(1);
+        let own =
+            if self.source.is_here() { FETCHES_AT_ONCE * self.job.fetch_docs.get() } else { PAGE_CHANGES };
+        let limit = self.options.batch_size.unwrap_or(own).max(1);
         loop {
             match step {
                 Step::Read => {
@@ -267,9 +273,10 @@ impl<'a> Feed<'a> {
         let checked = leaves.iter().map(|(_, revs)| count(revs.len())).sum();
         let mut missing: Vec<MissingRevs> = if leaves.is_empty() {
             Vec::new()
-        } else if is_target_empty {
+        } else if is_target_empty && !self.target.is_here() {
+            // Others write there meanwhile, and it may have come from there.
             let all = |(id, revs)| MissingRevs { id, revs, possible_ancestors: Vec::new() };
-            leaves.into_iter().map(all).collect()
+            self.target.unknown(leaves).into_iter().map(all).collect()
         } else {
             self.target.revs_diff(leaves).await?
         };
@@ -293,6 +300,10 @@ impl<'a> Feed<'a> {
     }
 
     async fn fetch(&self, missing: Vec<MissingRevs>) -> Result<Vec<Fetched>> {
+        if self.source.is_here() {
+            // Nobody is waited for there, so a page would be read and written in one go.
+            self.platform.sleep(0).await;
+        }
         let (asked, began_ms) = (missing.len(), self.platform.now_ms());
         let fetched = self.source.bulk_get(missing).await?;
         let docs = fetched.iter().filter_map(|fetched| fetched.doc.as_ref().ok());

@@ -5,8 +5,9 @@
 //!
 //! They are looked at after a wake-up, when somebody else found out ([`doubted`](crate::peer::Peer::doubted)),
 //! when a feed goes backwards, and every five to twelve minutes. A server that says which life of a database it
-//! is settles it with that. Of another one our own log must be there, and a source that numbers its changes must
-//! have come as far as we did.
+//! is settles it with that. Of another one our own log must be there, a source that numbers its changes must
+//! have come as far as we did, and a target must have something once we wrote to it. So only a target that keeps no
+//! log of ours, does not tell its life and was filled by others after it was emptied goes unnoticed.
 
 use std::cell::Cell;
 
@@ -95,7 +96,10 @@ impl<'a> Lives<'a> {
         let info = peer.info().await?;
         let is_renamed =
             info.instance_start_time.is_some() && info.instance_start_time != self.instances[side];
-        let is_behind = side == 0 && goes_back(since, &info.update_seq);
+        let is_behind = match side {
+            0 => goes_back(since, &info.update_seq),
+            _ => info.is_empty() && job.update(|state| state.summary.docs_written > 0),
+        };
         Ok(if self.instances[side].is_some() { is_renamed } else { is_behind })
     }
 }

@@ -37,9 +37,10 @@ pub struct Options {
     pub query_params: Map<String, Value>,
     /// Which revisions go over: every leaf, or winners alone.
     pub style: Style,
-    /// How many changes make a batch. CouchDB's default of 500: large enough that round trips do not
-    /// count, small enough that a batch that fails is soon repeated.
-    pub batch_size: usize,
+    /// How many changes make a batch. If absent, CouchDB's default of 500 from a server: large enough that
+    /// round trips do not count, small enough that a batch that fails is soon repeated. From this device as
+    /// many as make about two megabytes, up to 1,000.
+    pub batch_size: Option<usize>,
     /// How many batches are read ahead of the one that is being stored, at most.
     pub batches_limit: usize,
     /// Where checkpoints are kept.
@@ -73,7 +74,7 @@ impl Default for Options {
             filter: None,
             query_params: Map::new(),
             style: Style::AllDocs,
-            batch_size: 500,
+            batch_size: None,
             batches_limit: 2,
             checkpoint: Checkpoints::Both,
             heartbeat_ms: None,
@@ -90,7 +91,7 @@ impl Options {
     /// documents is given, as in CouchDB: which one counts would be anybody's guess.
     pub fn check(&self) -> Result<()> {
         let bad = |reason: &'static str| Err(Error::new(Kind::QueryParse, reason));
-        let least = self.batch_size.min(self.batches_limit).min(self.timeout_ms as usize);
+        let least = self.batch_size.unwrap_or(1).min(self.batches_limit).min(self.timeout_ms as usize);
         if least == 0 || self.heartbeat_ms == Some(0) {
             return bad("`batch_size`, `batches_limit`, `timeout` and `heartbeat` are at least 1");
         }

@@ -19,7 +19,7 @@ pub struct WakeGuard {
 }
 
 /// Calls `callback` when the browser comes back online, and where there is a page, when it is shown,
-/// restored or focused. Several of these come together, so the callback should be cheap to repeat.
+/// restored, thawed or focused. Several of these come together, so the callback should be cheap to repeat.
 ///
 /// Workers know `online` alone, Node none of them.
 pub fn on_wake(callback: impl Fn() + 'static) -> WakeGuard {
@@ -36,13 +36,16 @@ pub fn on_wake(callback: impl Fn() + 'static) -> WakeGuard {
             listeners.push(EventListener::new(&scope, name, move |_| callback()));
         }
         if let Some(document) = document {
-            let page: JsValue = document.clone().into();
-            listeners.push(EventListener::new(&document, "visibilitychange", move |_| {
-                let state = Reflect::get(&page, &"visibilityState".into()).ok();
-                if state.and_then(|state| state.as_string()).as_deref() == Some("visible") {
-                    callback();
-                }
-            }));
+            for name in ["visibilitychange", "resume"] {
+                let (page, callback): (JsValue, _) = (document.clone().into(), callback.clone());
+                listeners.push(EventListener::new(&document, name, move |_| {
+                    let state = Reflect::get(&page, &"visibilityState".into()).ok();
+                    let is_seen = state.and_then(|state| state.as_string()).as_deref() == Some("visible");
+                    if is_seen || name == "resume" {
+                        callback();
+                    }
+                }));
+            }
         }
     }
     WakeGuard { _listeners: listeners }

@@ -8,10 +8,9 @@ import { pathToFileURL } from 'node:url';
 import { PKG } from '../../tools/lib/paths.mjs';
 import { launchBrowser, startCouch, waitFor } from './lib/index.mjs';
 import { hashOf, seeded, startFaultProxy } from './lib/proxy.mjs';
-import { censusOf, editDocs, leavesOf, local } from './lib/sides.mjs';
-import { openTab, startSite } from './lib/tab.mjs';
-import { areLive, complaints, listen } from './lib/telling.mjs';
-import { lost, worldOf } from './lib/world.mjs';
+import { editDocs, leavesOf, local } from './lib/sides.mjs';
+import { stories } from './lib/story.mjs';
+import { areLive, listen } from './lib/telling.mjs';
 
 const SEEDS = process.env.FAULT_SEEDS?.split(',').map(Number);
 const KINDS = ['info', 'local', 'changes', 'bulk-get', 'attachment', 'diff', 'bulk-docs', 'document', 'record'];
@@ -21,13 +20,18 @@ const RETRY = { retry: true, back_off_function: () => 5 };
 let couch;
 let proxy;
 let Database;
+const here = {};
+const { begin, beginInPage, bothTheSame, endSync, heard, judge, openIn, remote, sameLeaves, startSync, toldIn, work } = stories(here);
 
 before(async () => {
   couch = await startCouch();
   proxy = await startFaultProxy(couch);
+  Object.assign(here, { couch, proxy });
   ({ Database } = await import(pathToFileURL(path.join(PKG, 'settee.js')).href));
 });
 after(async () => {
+  await here.browser?.close();
+  await here.site?.stop();
   await proxy?.close();
   await couch?.close();
 });
@@ -35,21 +39,6 @@ beforeEach(() => {
   proxy.calm();
   proxy.clear();
 });
-
-const remote = (name) => ({
-  changes: async () => (await couch.must('GET', `/${name}/_changes?style=all_docs`)).results,
-  bulkGet: async (docs) => (await couch.must('POST', `/${name}/_bulk_get?revs=true&attachments=true`, { docs })).results,
-});
-
-// A story's two sides, filled: the server's database `name` at `url` (through the proxy) and what `world.here` belongs to.
-async function begin(seed) {
-  const world = worldOf(seed);
-  const name = await couch.create('faults');
-  assert.deepEqual(await refusals(name, world.there), []);
-  return { world, name, url: proxy.dbUrl(name) };
-}
-
-const refusals = async (name, docs) => (await couch.must('POST', `/${name}/_bulk_docs`, { docs, new_edits: false })).filter(({ error }) => error);
 
 // The same with a database in this process's memory.
 async function beginHere(t, seed) {
@@ -60,42 +49,7 @@ async function beginHere(t, seed) {
   return { ...story, db, here: local(db), edit: (todo) => editDocs(db, todo) };
 }
 
-// Both sides hold the same, all of it, once, byte for byte.
-async function judge({ world, name, here, there = remote(name) }) {
-  const [mine, theirs] = [await (here.census?.() ?? censusOf(here)), await censusOf(there)];
-  assert.deepEqual(lost(world, theirs), [], 'lost there');
-  assert.deepEqual(lost(world, mine), [], 'lost here');
-  assert.deepEqual(mine, theirs);
-}
-
-async function sameLeaves({ world, name, here }) {
-  const [mine, theirs] = [await leavesOf(here), await leavesOf(remote(name))];
-  const isThere = ({ _id, _rev }) => [mine, theirs].every((side) => side[_id]?.some((rev) => rev === _rev || Number.parseInt(rev, 10) > Number.parseInt(_rev, 10)));
-  return JSON.stringify(mine) === JSON.stringify(theirs) && [...world.here, ...world.there].every(isThere);
-}
-
-// What people do meanwhile, on both sides: new documents, edits, a deletion, a photo. It is added to the world.
-async function work(story) {
-  const { world, name, edit } = story;
-  const turns = story.turns = (story.turns ?? -1) + 1;
-  const plain = (side, n) => `plain:${side}:${String(n).padStart(2, '0')}`;
-  const photo = { f: { content_type: 'image/x', data: Buffer.alloc(100_000, turns).toString('base64') } };
-  const todo = (side) => [
-    { _id: `new:${side}:${turns}`, side }, { _id: `photo:${side}:${turns}`, side, _attachments: photo },
-    { edit: plain(side, 2 * turns), side, turns }, { edit: plain(side, 2 * turns + 1), _deleted: true },
-  ];
-  const there = [];
-  for (const { edit: id, ...doc } of todo('there')) {
-    if (id) Object.assign(doc, { _id: id, _rev: (await couch.must('GET', `/${name}/${id}`))._rev });
-    const { rev } = await couch.must('PUT', `/${name}/${doc._id}`, doc);
-    there.push({ _id: doc._id, _rev: rev });
-  }
-  world.there.push(...there);
-  world.here.push(...await edit(todo('here')));
-}
-
 const at = (fault, nth, kinds = KINDS) => kinds.map((kind) => ({ kind, nth, fault }));
-const heard = (told, judged) => assert.deepEqual(complaints(told, judged), [], `${JSON.stringify(told, null, 1).slice(0, 3000)}\n${proxy.said()}`);
 
 // Live both ways while both sides work, with `plan()` in force, until both hold the same.
 async function liveStory(story, plan, judged, rounds = 2) {
@@ -358,56 +312,6 @@ test('a login that is refused, without retry', { timeout: 20_000 }, async (t) =>
   assert.equal(told.filter(({ type }) => type === 'denied').length, 0);
 });
 
-// In a browser: IndexedDB, fetch and preflights, and what only a browser can do.
-let site;
-let browser;
-after(async () => {
-  await browser?.close();
-  await site?.stop();
-});
-
-async function beginInPage(seed, given) {
-  const story = await begin(seed);
-  site ??= await startSite();
-  browser ??= await launchBrowser();
-  const tab = { page: await openIn(given ?? browser, story.name) };
-  await tab.page.evaluate(async (docs) => {
-    const failed = await db.bulkDocs(docs, { new_edits: false });
-    if (failed.length) throw failed[0];
-  }, story.world.here);
-  const here = {
-    changes: () => tab.page.evaluate(async () => (await db.changes({ style: 'all_docs' })).results),
-    census: () => tab.page.evaluate(() => sides.censusOf(sides.local(db))),
-  };
-  return { ...story, tab, here, edit: (todo) => tab.page.evaluate((list) => sides.editDocs(db, list), todo) };
-}
-
-async function openIn(where, name) {
-  const page = await openTab(where, site.origin);
-  await page.evaluate(async (called) => {
-    globalThis.sides = await import('/lib/sides.mjs');
-    globalThis.telling = await import('/lib/telling.mjs');
-    globalThis.db = await Database.open(called);
-  }, name);
-  return page;
-}
-
-// Starts to replicate both ways; `task` and `told` are globals of the page then.
-const startSync = ({ tab, url }, options, back = 5) => tab.page.evaluate(([where, given, ms]) => {
-  globalThis.task = db.sync(where, { back_off_function: () => ms, ...given });
-  globalThis.told = telling.listen({ push: task.push, pull: task.pull });
-}, [url, options, back]);
-const toldIn = ({ tab }) => tab.page.evaluate(() => told);
-const endSync = async ({ tab }) => {
-  await waitFor(() => tab.page.evaluate(() => telling.areLive(task.push, task.pull)), { what: 'both ways saying that they are live' });
-  await tab.page.evaluate(async () => {
-    task.cancel();
-    await task;
-  });
-};
-const bothTheSame = (story, what = 'both sides the same') => waitFor(() => sameLeaves(story), { timeout: 60_000, interval: 100, what })
-  .catch((error) => { throw Object.assign(error, { message: `${error.message}\n${proxy.said().split('\n').slice(-60).join('\n')}` }); });
-
 test('in a browser: every fault that passes, once each', { timeout: 120_000 }, async (t) => {
   const story = await beginInPage('every');
   for (const [title, fault] of PASSING) {
@@ -459,7 +363,7 @@ for (const seed of seedsOf([41])) {
 
 test('in a browser: offline and online again', { timeout: 60_000 }, async () => {
   const story = await beginInPage('offline');
-  const { context } = browser;
+  const { context } = here.browser;
   const isTold = () => story.tab.page.evaluate(() => [task.push, task.pull].every(({ status }) => status.phase === 'offline'));
   // So long a pause that only being woken can end it in time.
   await startSync(story, { retry: true, live: true }, 600_000);

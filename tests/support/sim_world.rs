@@ -424,7 +424,7 @@ impl World {
         let mut options = Options {
             live: !self.is_stormy.get() || self.sim.percent(85),
             retry: !self.is_stormy.get() || self.sim.percent(85),
-            batch_size: self.sim.pick(&[1, 2, 5, 500]),
+            batch_size: self.sim.pick(&[Some(1), Some(2), Some(5), None]),
             batches_limit: self.sim.between(1, 3),
             timeout_ms: if self.is_stormy.get() { self.sim.pick(&[5_000, 20_000, 60_000]) } else { 60_000 },
             checkpoint_interval_ms: self.sim.pick(&[0, 5_000]),

@@ -11,9 +11,10 @@ import { CHROMIUM_ARGS, needChromium } from '../../../tools/lib/chromium.mjs';
 //                removed by close() unless close({ keep: true })
 //   the rest     options of Playwright's launchPersistentContext
 //
-// Answers { context, page, userDataDir, errors, newPage, close, kill }.
+// Answers { context, page, userDataDir, errors, newPage, close, kill, sleep }.
 // `errors` collects uncaught errors and failed console assertions of every
-// page; kill() ends the browser as a power cut would.
+// page; kill() ends the browser as a power cut would; sleep() stops all of its
+// processes, as a laptop that is shut does, and gives a function that wakes it.
 export async function launchBrowser({ userDataDir, ...options } = {}) {
   const executablePath = needChromium();
   const temporary = !userDataDir;
@@ -54,10 +55,40 @@ export async function launchBrowser({ userDataDir, ...options } = {}) {
       if (ended) return;
       ended = true;
       const closed = new Promise((resolve) => context.once('close', resolve));
-      for (const pid of browserProcesses(profile)) { try { process.kill(pid, 'SIGKILL'); } catch { /* gone already */ } }
+      for (const pid of browserProcesses(profile)) signal(pid, 'SIGKILL');
       await closed;
     },
+    sleep() {
+      const stopped = new Set();
+      // One that was started meanwhile is found the next time round.
+      for (let more = true; more;) {
+        more = false;
+        for (const pid of processTree(browserProcesses(profile))) {
+          if (stopped.has(pid) || !signal(pid, 'SIGSTOP')) continue;
+          stopped.add(pid);
+          more = true;
+        }
+      }
+      return () => stopped.forEach((pid) => signal(pid, 'SIGCONT'));
+    },
   };
+}
+
+function signal(pid, name) {
+  try { return process.kill(pid, name); } catch { return false; } // gone already
+}
+
+// These and all that they started.
+function processTree(roots) {
+  const parents = new Map(readdirSync('/proc').filter((entry) => /^\d+$/.test(entry)).map((pid) => {
+    try { return [Number(pid), Number(readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ').at(-1).split(' ')[1])]; } catch { return [Number(pid), 0]; }
+  }));
+  const tree = new Set(roots);
+  for (let size = 0; size < tree.size;) {
+    ({ size } = tree);
+    for (const [pid, parent] of parents) if (tree.has(parent)) tree.add(pid);
+  }
+  return tree;
 }
 
 // The processes of the browser that was started on this profile, and no other.
