@@ -198,6 +198,17 @@ impl External for BlobContent {
         self.read_range(start, end).boxed_local()
     }
 
+    fn slice(&self, start: u64, end: u64) -> Result<Content> {
+        let content = match &self.held {
+            Held::Blob(blob) => {
+                let slice = blob.slice_with_f64_and_f64(start as f64, end as f64);
+                Self::new(slice.map_err(unreadable)?)
+            }
+            Held::Array(array) => Self::over_array(array.slice(start as u32, end as u32)),
+        };
+        Ok(Content::External(Rc::new(content)))
+    }
+
     fn as_any(&self) -> &dyn Any {
         self
     }
