@@ -88,8 +88,7 @@ impl RemoteDatabase {
         docs: &[&ReplicatedDoc],
         size: u64,
     ) -> Result<Option<(String, Content)>, Error> {
-        let rows: Vec<Value> =
-            docs.iter().map(|doc| json!({ "id": doc.id, "rev": doc.rev() })).collect();
+        let rows: Vec<Value> = docs.iter().map(|doc| json!({ "id": doc.id, "rev": doc.rev() })).collect();
         let body = vec![Content::from(json!({ "docs": rows }).to_string().into_bytes())];
         let mut request = self.http.request("POST", "/_bulk_get", Some(("application/json", body)));
         // Attachments come along in this form alone: with a name for it, they would come as base64 too.
