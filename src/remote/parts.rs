@@ -19,8 +19,10 @@
 //! --outer--
 //! ```
 
+use futures::FutureExt;
+
 use crate::{
-    error::{Error, Kind, Result},
+    error::{Error, Kind, Pending, Result},
     model::Content,
 };
 
@@ -85,7 +87,8 @@ impl<'a> Parts<'a> {
         }
         let head = self.until(b"\r\n\r\n").await?;
         if let Some(inner) = header(&head, "content-type").as_deref().and_then(boundary_of) {
-            self.window.splice(0..0, *b"\r\n");
+            self.window.insert(0, b'\n');
+            self.window.insert(0, b'\r');
             self.attachments(&delimiter(inner), found).await?;
         }
         self.begin().await?;
@@ -99,7 +102,8 @@ impl<'a> Parts<'a> {
             let length = header(&head, "content-length").and_then(|length| length.parse().ok());
             match (file_name(&head), length) {
                 (Some(name), Some(length)) => {
-                    let content = self.content(length).await?;
+                    let kind = header(&head, "content-type").unwrap_or_default();
+                    let content = self.content(length, &kind).await?;
                     found.push(Part { name, content });
                     if self.take(delimiter.len()).await? != delimiter {
                         return Err(garbled());
@@ -122,7 +126,7 @@ impl<'a> Parts<'a> {
         Ok(self.window.starts_with(b"--"))
     }
 
-    async fn content(&mut self, length: u64) -> Result<Content> {
+    async fn content(&mut self, length: u64, kind: &str) -> Result<Content> {
         let start = self.at - self.window.len() as u64;
         let end = start.checked_add(length).filter(|end| *end <= self.body.size_bytes()).ok_or_else(cut)?;
         if length <= SMALL_BYTES || end <= self.at {
@@ -130,46 +134,55 @@ impl<'a> Parts<'a> {
         }
         self.window.clear();
         (self.at, self.step_bytes) = (end, STEP_BYTES);
-        self.body.slice(start, end)
+        self.body.slice(start, end, kind)
     }
 
     /// What comes before `marker`, which is used up too.
-    async fn until(&mut self, marker: &[u8]) -> Result<Vec<u8>> {
-        let mut looked = 0;
-        loop {
-            let found = self.window[looked..].windows(marker.len()).position(|window| window == marker);
-            if let Some(found) = found {
-                let rest = self.window.split_off(looked + found + marker.len());
-                let mut before = std::mem::replace(&mut self.window, rest);
-                before.truncate(looked + found);
-                return Ok(before);
+    fn until<'b>(&'b mut self, marker: &'b [u8]) -> Pending<'b, Vec<u8>> {
+        async move {
+            let mut looked = 0;
+            loop {
+                let found = self.window[looked..].windows(marker.len()).position(|window| window == marker);
+                if let Some(found) = found {
+                    let mut before = self.used(looked + found + marker.len());
+                    before.truncate(looked + found);
+                    return Ok(before);
+                }
+                looked = (self.window.len() + 1).saturating_sub(marker.len());
+                if looked > MOST_TEXT_BYTES {
+                    return Err(garbled());
+                }
+                self.fill(self.window.len() + 1).await?;
             }
-            looked = (self.window.len() + 1).saturating_sub(marker.len());
-            if looked > MOST_TEXT_BYTES {
-                return Err(garbled());
-            }
-            self.fill(self.window.len() + 1).await?;
         }
+        .boxed_local()
     }
 
     async fn take(&mut self, length: usize) -> Result<Vec<u8>> {
         self.fill(length).await?;
+        Ok(self.used(length))
+    }
+
+    fn used(&mut self, length: usize) -> Vec<u8> {
         let rest = self.window.split_off(length);
-        Ok(std::mem::replace(&mut self.window, rest))
+        std::mem::replace(&mut self.window, rest)
     }
 
     /// Reads on until the window has so many bytes.
-    async fn fill(&mut self, length: usize) -> Result<()> {
-        while self.window.len() < length {
-            let lacking = (length - self.window.len()) as u64;
-            let end = (self.at + self.step_bytes.max(lacking)).min(self.body.size_bytes());
-            if end == self.at {
-                return Err(cut());
+    fn fill(&mut self, length: usize) -> Pending<'_, ()> {
+        async move {
+            while self.window.len() < length {
+                let lacking = (length - self.window.len()) as u64;
+                let end = (self.at + self.step_bytes.max(lacking)).min(self.body.size_bytes());
+                if end == self.at {
+                    return Err(cut());
+                }
+                self.window.extend_from_slice(&self.body.read(self.at, end).await?);
+                (self.at, self.step_bytes) = (end, (self.step_bytes * 2).min(MOST_STEP_BYTES));
             }
-            self.window.extend_from_slice(&self.body.read(self.at, end).await?);
-            (self.at, self.step_bytes) = (end, (self.step_bytes * 2).min(MOST_STEP_BYTES));
+            Ok(())
         }
-        Ok(())
+        .boxed_local()
     }
 }
 

@@ -9,15 +9,13 @@
 //! is fetched by itself: large contents, which go on where a line broke; compressed ones, of which nothing
 //! proves that they are whole.
 
-use std::collections::HashMap;
-
 use serde_json::{Value, json};
 
 use super::{
     RemoteDatabase,
     download::PIECEWISE_BYTES,
     http::{is_database_missing, slowest_ms},
-    parts::{Part, Parts, boundary_of},
+    parts::{Parts, boundary_of},
 };
 use crate::{
     error::{Error, Result},
@@ -118,17 +116,16 @@ async fn read(
     for &place in places {
         let outcome = parts.next(&mut found).await;
         let (doc, indexes) = &wanted[place];
-        let mut contents: HashMap<String, Content> =
-            found.drain(..).map(|Part { name, content }| (name, content)).collect();
         for &index in indexes {
             let attachment = &doc.attachments[index];
-            let Some(content) = contents.remove(&attachment.name) else { continue };
-            if content.size_bytes() == attachment.length
-                && digest_of(attachment) == Some(content.digest().await?)
+            let Some(part) = found.iter().find(|part| part.name == attachment.name) else { continue };
+            if part.content.size_bytes() == attachment.length
+                && digest_of(attachment) == Some(part.content.digest().await?)
             {
-                came.push((place, index, content));
+                came.push((place, index, part.content.clone()));
             }
         }
+        found.clear();
         if !outcome? {
             break;
         }
