@@ -6,7 +6,7 @@
 
 use futures::{
     FutureExt,
-    future::{LocalBoxFuture, pending},
+    future::{LocalBoxFuture, pending, ready},
 };
 use serde_json::{Map, Value};
 
@@ -234,6 +234,21 @@ pub trait Peer {
         doc: &'a ReplicatedDoc,
         attachment: &'a ReplicatedAttachment,
     ) -> Pending<'a, Content>;
+
+    /// How many bytes of attachments come best in one go; 0 where each comes by itself.
+    fn together_bytes(&self) -> u64 {
+        0
+    }
+
+    /// Those attachments of several documents (each with the indexes of what is wanted) that come better
+    /// together: the place of the document in `wanted`, the attachment's index, and its bytes. What is not
+    /// among them, and every error, is for [`Peer::attachment`].
+    fn attachments<'a>(
+        &'a self,
+        _wanted: &'a [(ReplicatedDoc, Vec<usize>)],
+    ) -> LocalBoxFuture<'a, Vec<(usize, usize, Content)>> {
+        ready(Vec::new()).boxed_local()
+    }
 
     /// Which of a document's attachments this peer needs the bytes of, by index, before
     /// [`Peer::write_replicated`] can take it. `ancestors` are the ones [`Peer::revs_diff`] named.

@@ -35,10 +35,12 @@ mod http;
 mod known;
 mod multipart;
 mod origin;
+mod parts;
 mod read;
 mod replicator;
 mod retry_after;
 mod slots;
+mod together;
 mod transport;
 mod url;
 mod write;
@@ -121,6 +123,10 @@ pub struct RemoteDatabase {
     parts: RefCell<Vec<Part>>,
     /// Until then the server has no `_bulk_get`: revisions are fetched document by document.
     no_bulk_get_until_ms: Cell<f64>,
+    /// Until then it answers `_bulk_get` as JSON alone: attachments are fetched one by one.
+    no_parts_until_ms: Cell<f64>,
+    /// How many bytes of attachments one such answer is to have.
+    together_bytes: Cell<u64>,
     /// Until then it takes no `multipart/related`: large attachments go as base64 after all.
     no_multipart_until_ms: Cell<f64>,
 }
@@ -188,6 +194,8 @@ impl RemoteDatabase {
             listening,
             parts: RefCell::default(),
             no_bulk_get_until_ms: Cell::default(),
+            no_parts_until_ms: Cell::default(),
+            together_bytes: Cell::new(together::FIRST_BYTES),
             no_multipart_until_ms: Cell::default(),
         })
     }
@@ -367,6 +375,17 @@ impl Peer for RemoteDatabase {
         attachment: &'a ReplicatedAttachment,
     ) -> Pending<'a, Content> {
         self.read_attachment(doc, attachment).boxed_local()
+    }
+
+    fn together_bytes(&self) -> u64 {
+        if self.may_try(&self.no_parts_until_ms) { self.together_bytes.get() } else { 0 }
+    }
+
+    fn attachments<'a>(
+        &'a self,
+        wanted: &'a [(ReplicatedDoc, Vec<usize>)],
+    ) -> LocalBoxFuture<'a, Vec<(usize, usize, Content)>> {
+        self.fetch_together(wanted).boxed_local()
     }
 
     /// What came after the newest ancestor that the server has; it fills the stubs of the rest from

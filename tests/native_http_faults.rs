@@ -45,7 +45,8 @@ fn gone() -> Error {
 impl Transport for Flaky {
     fn send(&self, request: Request) -> Pending<'_, Response> {
         async move {
-            let is_photo = request.url.contains("/photo");
+            let is_for_parts = request.headers.iter().any(|(_, value)| value == "multipart/mixed");
+            let is_photo = is_for_parts || request.url.contains("/photo");
             let chance = if is_photo { 80 } else { 25 };
             let fault = match self.left.get() {
                 left if left > 0 && self.rng.borrow_mut().percent(chance) => {

@@ -15,7 +15,9 @@ use serde_json::{Value, json};
 use settee::{
     error::{Error, Kind, Pending, Result},
     model::{Content, Digest, Rev, Seq},
-    peer::{ChangesPage, ChangesQuery, Fetched, LocalDoc, MissingRevs, Peer, ReplicatedDoc},
+    peer::{
+        ChangesPage, ChangesQuery, Fetched, LocalDoc, MissingRevs, Peer, ReplicatedAttachment, ReplicatedDoc,
+    },
     remote::{RemoteDatabase, RemoteOptions, Request, Response, ServerReplication, Transport},
 };
 use support::*;
@@ -279,6 +281,39 @@ fn attachments() {
         assert_eq!(get(1, "attachment-missing").unwrap_err().kind(), Kind::NotFound);
         // A part of it is not it.
         assert!(get(1, "attachment-range").unwrap_err().is_retryable());
+    }
+}
+
+#[test]
+fn attachments_of_several_documents() {
+    for server in servers() {
+        let files = docs(&server).into_iter().find(|found| found.id == "files").unwrap().doc.unwrap();
+        let with_binary = |id: &str, name: &str| {
+            let binary = ReplicatedAttachment { name: name.into(), ..files.attachments[1].clone() };
+            ReplicatedDoc { attachments: vec![binary], ..small(id, long(1, "1")) }
+        };
+        let wanted = vec![
+            (files.clone(), vec![0, 1, 2]),
+            (with_binary("unheard", "f"), vec![0]),
+            (with_binary("plain", "f"), vec![0]),
+            (with_binary("sent", "f"), vec![0]),
+        ];
+        let came = |answer: &str, wanted: &[(ReplicatedDoc, Vec<usize>)]| -> Vec<(usize, usize)> {
+            let came = block_on(server.answers(&[answer]).attachments(wanted));
+            for (place, index, content) in &came {
+                let said = wanted[*place].0.attachments[*index].digest.parse::<Digest>().unwrap();
+                assert_eq!(block_on(content.digest()).unwrap(), said, "{}", server.version);
+            }
+            came.into_iter().map(|(place, index, _)| (place, index)).collect()
+        };
+        // Not the compressed one, nor those of an error and of a document without any.
+        assert_eq!(came("bulk-get-multipart", &wanted), [(0, 1), (0, 2), (3, 0)]);
+        // The same form, from `open_revs`: its first delimiter begins no line.
+        assert_eq!(came("open-revs-multipart", &wanted[..1]), [(0, 1), (0, 2)]);
+        // JSON and errors are no such answer.
+        for other in ["bulk-get", "database-missing", "unauthorized", "not-acceptable-method"] {
+            assert_eq!(came(other, &wanted), []);
+        }
     }
 }
 

@@ -75,6 +75,8 @@ pub trait External {
     fn digest(&self) -> Pending<'_, Digest>;
     /// The bytes from `start` (inclusive) to `end` (exclusive).
     fn read(&self, start: u64, end: u64) -> Pending<'_, Vec<u8>>;
+    /// The same, left where they lie, and said to be of that media type.
+    fn slice(&self, start: u64, end: u64, kind: &str) -> Result<Content>;
     /// So that the adapter that made it can take it back without copying.
     fn as_any(&self) -> &dyn Any;
 }
@@ -107,6 +109,25 @@ impl Content {
         match self {
             Self::Bytes(bytes) => Ok(Digest::of(bytes)),
             Self::External(external) => external.digest().await,
+        }
+    }
+
+    /// Those of its bytes, in memory; `end` is exclusive and not beyond the last one.
+    pub async fn read(&self, start: u64, end: u64) -> Result<Bytes> {
+        match self {
+            Self::Bytes(bytes) => Ok(bytes.get(start as usize..end as usize).unwrap_or_default().into()),
+            Self::External(external) => Ok(external.read(start, end).await?.into()),
+        }
+    }
+
+    /// The same as a content of its own, in memory only if this one is. A platform that knows media types is
+    /// told this one.
+    pub fn slice(&self, start: u64, end: u64, kind: &str) -> Result<Self> {
+        match self {
+            Self::Bytes(bytes) => {
+                Ok(Self::Bytes(bytes.get(start as usize..end as usize).unwrap_or_default().into()))
+            }
+            Self::External(external) => external.slice(start, end, kind),
         }
     }
 

@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// What is not larger is fetched in one go: less work, and soon repeated.
-const PIECEWISE_BYTES: u64 = 1 << 20;
+pub const PIECEWISE_BYTES: u64 = 1 << 20;
 
 /// How many downloads that broke off are remembered: as many as a replication has under way.
 const MOST_PARTS: usize = 4;

@@ -186,7 +186,8 @@ impl Body for Held {
     }
 }
 
-fn slowest_ms(bytes: u64) -> u32 {
+/// How long a body of that length may take.
+pub fn slowest_ms(bytes: u64) -> u32 {
     u32::try_from(bytes / SLOWEST_BYTES_PER_MS).unwrap_or(u32::MAX)
 }
 

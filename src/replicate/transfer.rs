@@ -3,7 +3,7 @@
 
 use std::{
     cell::RefCell,
-    collections::{HashMap, HashSet},
+    collections::{HashMap, HashSet, VecDeque},
     future::poll_fn,
     task::Poll,
 };
@@ -29,6 +29,11 @@ use crate::{
 /// How many documents' attachments are fetched at once: so that there is one for each of the few connections
 /// to a server while others, which have come, are checked.
 const FETCHES_AT_ONCE: usize = 6;
+
+/// How many groups of them, where several documents' come together, and how many of one group at once that
+/// come by themselves after all.
+const GROUPS_AT_ONCE: usize = 3;
+const ALONE_AT_ONCE: usize = FETCHES_AT_ONCE / GROUPS_AT_ONCE;
 
 /// A group that has so many bytes of contents is written as soon as the target is free: to a server, …
 const SENT_CONTENT_BYTES: u64 = 256 << 10;
@@ -75,9 +80,8 @@ impl Transfer<'_> {
         let read = docs.len() as u64;
         self.job.update(|state| state.summary.docs_read += read);
 
-        let fills = docs.into_iter().map(|doc| self.fill(doc, &ancestors));
-        let fills = stream::iter(fills.map(FutureExt::boxed_local)).boxed_local();
-        let mut filled = Ahead::new(fills, FETCHES_AT_ONCE, false);
+        let mut filled = self.filled(docs, &ancestors);
+        let mut arrived: VecDeque<Result<Filled>> = VecDeque::new();
         let (most_writes, most_docs, worth_bytes, most_bytes) = match self.job.target.is_here() {
             true => (1, STORED_DOCS, STORED_CONTENT_BYTES, MOST_CONTENT_BYTES),
             false => (WRITES_AT_ONCE, SENT_DOCS, SENT_CONTENT_BYTES, SENT_CONTENT_BYTES),
@@ -97,7 +101,10 @@ impl Transfer<'_> {
             }
             let step = poll_fn(|cx| match writes.poll_next_unpin(cx) {
                 Poll::Ready(Some(written)) => Poll::Ready(Step::Written(written)),
-                _ if takes_more => filled.poll_next(cx).map(Step::Filled),
+                _ if takes_more => match arrived.pop_front() {
+                    Some(doc) => Poll::Ready(Step::Filled(doc)),
+                    None => filled.poll_next(cx).map(Step::Arrived),
+                },
                 _ => {
                     filled.drive(cx);
                     Poll::Pending
@@ -111,11 +118,12 @@ impl Transfer<'_> {
                     stored = docs;
                     outcome
                 }
-                Step::Filled(None) => {
-                    has_more = false;
+                Step::Arrived(docs) => {
+                    has_more = docs.is_some();
+                    arrived.extend(docs.unwrap_or_default());
                     Ok(())
                 }
-                Step::Filled(Some(doc)) => doc.map(|doc| match doc {
+                Step::Filled(doc) => doc.map(|doc| match doc {
                     Ok(doc) => group.push(doc),
                     Err(failure) => self.refuse(failure),
                 }),
@@ -161,14 +169,73 @@ impl Transfer<'_> {
         Ok(docs)
     }
 
-    /// Gets the contents that the target needs.
-    async fn fill(&self, mut doc: ReplicatedDoc, ancestors: &HashMap<String, Vec<Rev>>) -> Result<Filled> {
+    /// Gets the contents that the target needs: group by group where they come better together.
+    fn filled<'s>(
+        &'s self,
+        docs: Vec<ReplicatedDoc>,
+        ancestors: &'s HashMap<String, Vec<Rev>>,
+    ) -> Ahead<'s, Vec<Result<Filled>>> {
+        let most_bytes = self.job.source.together_bytes();
+        let at_once = if most_bytes > 0 { GROUPS_AT_ONCE } else { FETCHES_AT_ONCE };
+        let groups = stream::unfold((docs.into_iter(), None), move |(mut docs, mut held)| async move {
+            let (mut group, mut bytes) = (Vec::new(), 0);
+            while bytes <= most_bytes && group.len() < STORED_DOCS {
+                let next = match held.take() {
+                    Some(next) => next,
+                    None => {
+                        let Some(doc) = docs.next() else { break };
+                        let wanted = self.wanted(&doc, ancestors).await;
+                        (doc, wanted)
+                    }
+                };
+                let more = wanted_bytes(&next);
+                if more > 0 && bytes + more > most_bytes && !group.is_empty() {
+                    held = Some(next);
+                    break;
+                }
+                bytes += more;
+                group.push(next);
+            }
+            (!group.is_empty()).then_some((group, (docs, held)))
+        });
+        let fills = groups.map(|group| self.fill(group).boxed_local());
+        Ahead::new(fills.boxed_local(), at_once, false)
+    }
+
+    async fn wanted(&self, doc: &ReplicatedDoc, ancestors: &HashMap<String, Vec<Rev>>) -> Result<Vec<usize>> {
         if doc.attachments.iter().all(|attachment| attachment.content.is_some()) {
-            return Ok(Ok(doc));
+            return Ok(Vec::new());
         }
         let ancestors = ancestors.get(&doc.id).map_or(&[][..], Vec::as_slice);
-        let wanted = self.job.target.wanted_attachments(&doc, ancestors).await?;
-        self.fetch(&mut doc, wanted).await.map(|failure| failure.map_or(Ok(doc), Err))
+        self.job.target.wanted_attachments(doc, ancestors).await
+    }
+
+    async fn fill(&self, group: Vec<(ReplicatedDoc, Result<Vec<usize>>)>) -> Vec<Result<Filled>> {
+        let (mut filled, mut lacking) = (Vec::with_capacity(group.len()), Vec::new());
+        for (doc, wanted) in group {
+            match wanted {
+                Ok(wanted) if wanted.is_empty() => filled.push(Ok(Ok(doc))),
+                Ok(wanted) => lacking.push((doc, wanted)),
+                Err(error) => filled.push(Err(error)),
+            }
+        }
+        if lacking.len() > 1 || lacking.iter().any(|(_, wanted)| wanted.len() > 1) {
+            for (place, index, content) in self.job.source.attachments(&lacking).await {
+                lacking[place].0.attachments[index].content = Some(content);
+            }
+        }
+        let rest = lacking.into_iter().map(|(mut doc, wanted)| async {
+            self.fetch(&mut doc, wanted).await.map(|failure| failure.map_or(Ok(doc), Err))
+        });
+        let mut rest = stream::iter(rest).buffer_unordered(ALONE_AT_ONCE);
+        while let Some(doc) = rest.next().await {
+            let is_over = doc.is_err();
+            filled.push(doc);
+            if is_over {
+                break;
+            }
+        }
+        filled
     }
 
     /// Gets the contents of some attachments; a failure if the document cannot be had whole.
@@ -321,7 +388,8 @@ impl Transfer<'_> {
 
 enum Step {
     Written((Vec<DocRev>, Result<()>)),
-    Filled(Option<Result<Filled>>),
+    Arrived(Option<Vec<Result<Filled>>>),
+    Filled(Result<Filled>),
 }
 
 /// Documents to be written together.
@@ -353,6 +421,12 @@ struct Sent {
     bytes: u64,
     /// The revisions of it that were denied and are settled by this one.
     settles: Vec<Rev>,
+}
+
+/// How many bytes of attachments a document waits for.
+fn wanted_bytes((doc, wanted): &(ReplicatedDoc, Result<Vec<usize>>)) -> u64 {
+    let wanted = wanted.as_deref().unwrap_or_default();
+    wanted.iter().map(|&index| doc.attachments[index].length.max(1)).sum()
 }
 
 /// How many bytes of attachments a document brings along.

@@ -198,6 +198,15 @@ impl External for BlobContent {
         self.read_range(start, end).boxed_local()
     }
 
+    fn slice(&self, start: u64, end: u64, kind: &str) -> Result<Content> {
+        let content = match &self.held {
+            // With its type, so that whoever reads it need not slice it again.
+            Held::Blob(blob) => Self::new(slice(blob, start as f64, end as f64, kind)?),
+            Held::Array(array) => Self::over_array(array.slice(start as u32, end as u32)),
+        };
+        Ok(Content::External(Rc::new(content)))
+    }
+
     fn as_any(&self) -> &dyn Any {
         self
     }
@@ -266,7 +275,7 @@ fn unreadable(error: JsValue) -> Error {
 pub fn content_from_js(value: &JsValue) -> Result<Content> {
     if let Some((blob, is_file)) = as_blob(value) {
         // A slice has no name: a file's is nobody's business.
-        let nameless = if is_file { slice(&blob, &blob.type_())? } else { blob };
+        let nameless = if is_file { slice(&blob, 0.0, blob.size(), &blob.type_())? } else { blob };
         return Ok(Content::External(Rc::new(BlobContent::new(nameless))));
     }
     let view = view_of(value).ok_or_else(|| {
@@ -326,16 +335,16 @@ pub fn content_to_blob(content: &Content, media_type: &str) -> Result<Blob> {
             BlobContent { held: Held::Blob(blob), .. } if blob.type_() == media_type => {
                 return Ok(blob.clone());
             }
-            BlobContent { held: Held::Blob(blob), .. } => return slice(blob, media_type),
+            BlobContent { held: Held::Blob(blob), .. } => return slice(blob, 0.0, blob.size(), media_type),
             BlobContent { held: Held::Array(array), .. } => array.into(),
         },
     };
     blob_of(&Array::of1(&part), media_type)
 }
 
-/// All of a blob as another type. Chromium waits for its browser process for that: a millisecond.
-fn slice(blob: &Blob, media_type: &str) -> Result<Blob> {
-    blob.slice_with_f64_and_f64_and_content_type(0.0, blob.size(), media_type).map_err(unreadable)
+/// A part of a blob, or all of it, as another type. Chromium waits for its browser process for that: a millisecond.
+fn slice(blob: &Blob, start: f64, end: f64, media_type: &str) -> Result<Blob> {
+    blob.slice_with_f64_and_f64_and_content_type(start, end, media_type).map_err(unreadable)
 }
 
 /// A `Blob` of parts, which are blobs and arrays.

@@ -13,7 +13,7 @@ import { stories } from './lib/story.mjs';
 import { areLive, listen } from './lib/telling.mjs';
 
 const SEEDS = process.env.FAULT_SEEDS?.split(',').map(Number);
-const KINDS = ['info', 'local', 'changes', 'bulk-get', 'attachment', 'diff', 'bulk-docs', 'document', 'record'];
+const KINDS = ['info', 'local', 'changes', 'bulk-get', 'contents', 'attachment', 'diff', 'bulk-docs', 'document', 'record'];
 // Soon enough for a test; what the pauses are is tested natively.
 const RETRY = { retry: true, back_off_function: () => 5 };
 
@@ -268,6 +268,34 @@ test('attachments whose revpos is 0', { timeout: 20_000 }, async (t) => {
   assert.equal(await (await db.getAttachment('a', 'f')).text(), 'hi');
   assert.equal((await db.get('a', { attachments: true }))._attachments.f.data, 'aGk=');
 });
+
+// Where the server sends the attachments of several documents in one answer. [title, fault, whether what came whole is kept]
+for (const [title, fault, isKept] of [
+  ['as it should', null, true],
+  ['cut short by somebody in between', { type: 'truncate', bytes: 250_000 }, true],
+  ['broken off', { type: 'cut-answer', bytes: 250_000 }, false],
+  ['as a web page', { type: 'html' }, false],
+  ['not at all', { type: 'status', status: 503 }, false],
+]) {
+  test(`photos in one answer, which comes ${title}`, { timeout: 60_000, skip: !process.env.COUCHDB_URL && 'pouchdb-server knows no such answer' }, async (t) => {
+    const name = await couch.create('photos');
+    const random = seeded(5);
+    const photos = Array.from({ length: 8 }, () => Buffer.from(Array.from({ length: 100_000 }, () => random() * 256)));
+    for (const [n, photo] of photos.entries()) {
+      await couch.must('PUT', `/${name}/${n}`, { _attachments: { 'a "ü"': { content_type: 'image/jpeg', data: photo.toString('base64') } } });
+    }
+    const db = await Database.open(name);
+    t.after(() => db.close());
+    if (fault) proxy.plan([{ kind: 'contents', nth: 1, fault }]);
+    const result = await db.replicate.from(proxy.dbUrl(name), RETRY);
+    assert.deepEqual([result.docs_written, result.doc_write_failures], [8, 0], proxy.said());
+    for (const [n, photo] of photos.entries()) {
+      assert.ok(Buffer.from(await (await db.getAttachment(String(n), 'a "ü"')).arrayBuffer()).equals(photo), `photo ${n}`);
+    }
+    const [together, alone] = ['contents', 'attachment'].map((kind) => proxy.requests.filter((one) => one.kind === kind).length);
+    assert.deepEqual([together, alone], [1, !fault ? 0 : isKept ? 6 : 8], proxy.said());
+  });
+}
 
 for (const [way, seed] of ['to', 'from'].flatMap((one) => seedsOf([31, 32]).map((seed) => [one, seed]))) {
   test(`a login that expires in the middle: ${way}, seed ${seed}`, { timeout: 60_000 }, async (t) => {

@@ -92,14 +92,80 @@ impl Transport for Line {
 
 /// One request, answered.
 pub async fn serve(db: &Database, request: Request) -> Response {
-    let answer = match answer(db, request).await {
+    let is_for_parts = request.url.ends_with("/_bulk_get")
+        && request.headers.iter().any(|(_, value)| value == "multipart/mixed");
+    let kind = match is_for_parts {
+        true => format!("multipart/mixed; boundary=\"{OUTER}\""),
+        false => "application/json".to_owned(),
+    };
+    let answer = match is_for_parts {
+        true => parts(db, request).await.map(|body| (200, body)),
+        false => answer(db, request).await,
+    };
+    let answer = match answer {
         Ok(answer) => answer,
         Err(error) => {
             let status = if error.status() == 0 { 500 } else { error.status() };
             (status, json!({"error": error.name(), "reason": error.reason()}).to_string().into_bytes())
         }
     };
-    Response { status: answer.0, headers: Vec::new(), body: Content::from(answer.1) }
+    let headers = vec![("content-type".to_owned(), kind)];
+    Response { status: answer.0, headers, body: Content::from(answer.1) }
+}
+
+/// Boundaries as CouchDB makes them.
+const OUTER: &str = "--0123456789abcdef0123456789abcdef";
+const INNER: &str = "--fedcba9876543210fedcba9876543210";
+
+/// `_bulk_get` as CouchDB 3.5 sends it to who takes nothing but `multipart/mixed`: attachments and all.
+async fn parts(db: &Database, request: Request) -> Result<Vec<u8>> {
+    #[derive(Deserialize)]
+    struct Row {
+        id: String,
+        rev: String,
+    }
+    #[derive(Deserialize)]
+    struct Rows {
+        docs: Vec<Row>,
+    }
+    let body = request.body[0].bytes().await?;
+    let rows: Rows = serde_json::from_slice(&body).map_err(|_| malformed())?;
+    let mut out = Vec::new();
+    for Row { id, rev } in rows.docs {
+        out.extend_from_slice(format!("\r\n--{OUTER}\r\n").as_bytes());
+        let options: GetOptions = parse(json!({"rev": rev}))?;
+        let Ok(doc) = db.get(&id, &options).await else {
+            let error = json!({"id": id, "rev": rev, "error": "not_found", "reason": "missing"});
+            out.extend_from_slice(
+                format!("Content-Type: application/json; error=\"true\"\r\n\r\n{error}").as_bytes(),
+            );
+            continue;
+        };
+        let stubs: Value = serde_json::from_str(&doc.json).map_err(|_| malformed())?;
+        out.extend_from_slice(
+            format!(
+                "X-Doc-Id: {id}\r\nX-Rev-Id: {rev}\r\nContent-Type: multipart/related; boundary={INNER}\r\n\r\n\
+                 --{INNER}\r\nContent-Type: application/json\r\n\r\n{}\r\n--{INNER}",
+                doc.json.replace("\"stub\":true", "\"follows\":true")
+            )
+            .as_bytes(),
+        );
+        for name in stubs["_attachments"].as_object().into_iter().flat_map(|all| all.keys()) {
+            let options = AttachmentOptions { rev: Some(rev.clone()) };
+            let (content, kind) = db.get_attachment(&id, name, &options).await?;
+            let bytes = content.bytes().await?;
+            let head = format!(
+                "\r\nContent-Disposition: attachment; filename=\"{name}\"\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n\r\n",
+                bytes.len()
+            );
+            out.extend_from_slice(head.as_bytes());
+            out.extend_from_slice(&bytes);
+            out.extend_from_slice(format!("\r\n--{INNER}").as_bytes());
+        }
+        out.extend_from_slice(b"--");
+    }
+    out.extend_from_slice(format!("\r\n--{OUTER}--\r\n").as_bytes());
+    Ok(out)
 }
 
 async fn answer(db: &Database, request: Request) -> Result<(u16, Vec<u8>)> {

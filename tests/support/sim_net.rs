@@ -487,6 +487,30 @@ impl Peer for NetPeer {
         .boxed_local()
     }
 
+    fn together_bytes(&self) -> u64 {
+        64
+    }
+
+    /// As many as come before something goes wrong.
+    fn attachments<'a>(
+        &'a self,
+        wanted: &'a [(ReplicatedDoc, Vec<usize>)],
+    ) -> futures::future::LocalBoxFuture<'a, Vec<(usize, usize, Content)>> {
+        async move {
+            let mut came = Vec::new();
+            for (place, (doc, indexes)) in wanted.iter().enumerate() {
+                for &index in indexes {
+                    match self.attachment(doc, &doc.attachments[index]).await {
+                        Ok(content) => came.push((place, index, content)),
+                        Err(_) => return came,
+                    }
+                }
+            }
+            came
+        }
+        .boxed_local()
+    }
+
     fn wanted_attachments<'a>(
         &'a self,
         doc: &'a ReplicatedDoc,

@@ -149,8 +149,8 @@ export async function startFaultProxy(couch, { keep = false } = {}) {
   };
 }
 
-// What a request is for: info, create, local, record, changes, wait, diff, bulk-get, open-revs, attachment, bulk-docs,
-// document (a PUT), session, other.
+// What a request is for: info, create, local, record, changes, wait, diff, bulk-get, contents (of several documents at
+// once), open-revs, attachment, bulk-docs, document (a PUT), session, other.
 export function kindOf({ method, path, query }) {
   const [, , first, ...rest] = path.split('/');
   if (path.startsWith('/_session')) return 'session';
@@ -158,7 +158,7 @@ export function kindOf({ method, path, query }) {
   if (first === '_local') return method === 'GET' ? 'local' : 'record';
   if (first === '_changes') return query.has('feed') && query.get('feed') !== 'normal' ? 'wait' : 'changes';
   if (first === '_revs_diff') return 'diff';
-  if (first === '_bulk_get') return 'bulk-get';
+  if (first === '_bulk_get') return query.has('revs') ? 'bulk-get' : 'contents';
   if (first === '_bulk_docs') return 'bulk-docs';
   if (method === 'PUT') return 'document';
   if (method === 'GET' && query.has('open_revs')) return 'open-revs';

@@ -127,7 +127,6 @@ try {
   ] };
   const asked = '/db/_bulk_get?revs=true&latest=true&att_encoding_info=true';
   await record('bulk-get', 'POST', asked, { body: wanted });
-  await record('bulk-get-multipart', 'POST', `${asked}&attachments=true`, { body: wanted, headers: { accept: 'multipart/mixed' } });
   const revs = encodeURIComponent(JSON.stringify([`2-${R('2')}`, `2-${R('3')}`, `9-${R('9')}`]));
   await record('open-revs', 'GET', `/db/split?open_revs=${revs}&revs=true&latest=true&att_encoding_info=true`);
   const one = encodeURIComponent(JSON.stringify([`1-${R('f')}`]));
@@ -154,6 +153,8 @@ try {
   const related = { 'content-type': 'multipart/related; boundary="xyz"' };
   await record('put-multipart', 'PUT', '/db/sent?new_edits=false', { body: multipart(follows(R('1'), binary.length), binary), headers: related, note: 'multipart/related' });
   await record('put-multipart-bad-digest', 'PUT', '/db/sent?new_edits=false', { body: multipart(follows(R('2'), binary.length, { digest: 'md5-1B2M2Y8AsgTpgAmY7PhCfg==' }), binary), headers: related, note: 'multipart/related' });
+  const withFiles = { docs: [{ id: 'files', rev: `1-${R('f')}` }, { id: 'unheard', rev: `1-${R('1')}` }, { id: 'plain', rev: `2-${R('b')}` }, { id: 'sent', rev: `1-${R('1')}` }] };
+  await record('bulk-get-multipart', 'POST', '/db/_bulk_get', { body: withFiles, headers: { accept: 'multipart/mixed' } });
   await record('put-forbidden', 'PUT', '/db/refused?new_edits=false', { body: branch('refused', [R('4')]) });
   await record('put-unauthorized', 'PUT', '/db/unknown?new_edits=false', { body: branch('unknown', [R('5')]) });
   await record('put-missing-stub', 'PUT', '/db/stub?new_edits=false', { body: branch('stub', [R('6')], { _attachments: { f: { stub: true, content_type: 'text/plain', revpos: 1 } } }) });
