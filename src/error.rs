@@ -272,11 +272,9 @@ impl Error {
 
     /// 404 `no_channel`: a sealed database that waits for its channel.
     pub fn no_channel() -> Self {
-        Self::remote(
-            404,
-            "no_channel",
-            "Nothing of this channel is here yet. Replicate it from where it is, or begin a new one.",
-        )
+        let reason =
+            "Nothing of this channel is here yet. Replicate it from where it is, or begin a new one.";
+        Self { kind: Kind::Locked, ..Self::remote(404, "no_channel", reason) }
     }
 
     /// 403 `forbidden`: a clear database where a sealed channel is asked for.
