@@ -216,10 +216,10 @@ impl RemoteDatabase {
         }
         let content = content?;
         let damaged = || {
-            Error::new(
-                Kind::Network,
-                format!("The attachment {} of {} did not arrive as it was sent.", attachment.name, doc.id),
-            )
+            // As a bad gateway: it may pass, and if it never does it is this document's trouble alone.
+            let reason =
+                format!("The attachment {} of {} did not arrive as it was sent.", attachment.name, doc.id);
+            Error::remote(502, "bad_gateway", reason)
         };
         if content.size_bytes() != attachment.length {
             distrusts.set(true);

@@ -224,7 +224,7 @@ async function meet(name) {
 }
 
 const sync = (options = {}) => victim.evaluate(([remote, given]) => {
-  globalThis.live = db.sync(remote, { live: true, retry: true, ...given });
+  globalThis.live = db.sync(remote, { live: true, retry: true, back_off_function: () => 50, ...given });
   globalThis.denied = [];
   live.on('denied', ({ direction, doc: { id, name, reason } }) => denied.push({ direction, id, name, reason }));
 }, [liar.dbUrl('channel'), options]);
