@@ -12,7 +12,7 @@ use std::{
 use futures::{
     FutureExt,
     channel::oneshot,
-    future::{Either, select},
+    future::{Either, LocalBoxFuture, select},
 };
 use serde_json::json;
 use settee::{
