@@ -13,6 +13,7 @@
 //!
 //! Knows nothing of HTTP, databases or browsers; see [`crate::peer`] for the port.
 
+mod ahead;
 mod backoff;
 mod checkpoint;
 mod clock;

@@ -165,8 +165,12 @@ fn photos_survive_a_line_that_breaks_anywhere() {
                 let [a, b] = ends;
                 [b, a]
             };
-            let options =
-                Options { retry: true, batch_size: Some(5), back_off: BackOff::new(|_| 1), ..Options::default() };
+            let options = Options {
+                retry: true,
+                batch_size: Some(5),
+                back_off: BackOff::new(|_| 1),
+                ..Options::default()
+            };
             let (_handle, done) = replicate(source, target, platform.clone(), options, Rc::new(|_| ()));
             let summary = block_on(done).unwrap();
             assert!(summary.ok && summary.doc_write_failures == 0, "{:?}", summary.errors);

@@ -339,7 +339,10 @@ fn revs_diff_leaves_out_what_is_there() {
 fn what_the_feed_named_is_known_without_asking() {
     let script = Script::new(&[
         (200, r#"{"update_seq":"0-x","doc_count":0,"doc_del_count":0,"instance_start_time":"1790000000"}"#),
-        (200, r#"{"results":[{"seq":"1-x","id":"a","changes":[{"rev":"1-a"}]}],"last_seq":"1-x","pending":0}"#),
+        (
+            200,
+            r#"{"results":[{"seq":"1-x","id":"a","changes":[{"rev":"1-a"}]}],"last_seq":"1-x","pending":0}"#,
+        ),
     ]);
     let remote = remote(&script);
     assert!(block_on(remote.info()).unwrap().is_empty());

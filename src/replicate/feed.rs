@@ -12,13 +12,14 @@ use std::{
 };
 
 use futures::{
-    Stream, StreamExt, TryStreamExt,
+    FutureExt, StreamExt, TryStreamExt,
     future::{Either, select},
     stream,
 };
 
 use super::{
     Options, Style,
+    ahead::Ahead,
     control::Job,
     lives::{Lives, goes_back},
 };
@@ -155,26 +156,27 @@ type Waited = (ChangesPage, Option<bool>);
 
 impl<'a> Feed<'a> {
     /// Everything after `since`; ends after the first [`Item::CaughtUp`] unless live.
-    pub fn items(&'a self, since: Seq) -> impl Stream<Item = Result<Item>> + 'a {
+    pub fn items(&'a self, since: Seq) -> Ahead<'a, Result<Item>> {
         let ahead = self.options.batches_limit.clamp(1, 16);
         let pages = stream::try_unfold((since, Step::Read), move |(since, step)| self.page(since, step));
-        pages
-            .map(move |page| {
-                // As it was when the page was read: what is read ahead may be the end already.
-                let is_target_empty = self.is_target_empty.get();
-                async move {
-                    Ok(match page? {
-                        Some(page) => Item::Batch(self.batch(page, is_target_empty).await?),
-                        None => Item::CaughtUp,
-                    })
-                }
-            })
-            .buffered(ahead)
+        let batches = pages.map(move |page| {
+            // As it was when the page was read: what is read ahead may be the end already.
+            let is_target_empty = self.is_target_empty.get();
+            let batch = async move {
+                Ok(match page? {
+                    Some(page) => Item::Batch(self.batch(page, is_target_empty).await?),
+                    None => Item::CaughtUp,
+                })
+            };
+            batch.boxed_local()
+        });
+        Ahead::new(batches.boxed_local(), ahead, true)
     }
 
     /// The next page, or `None` to say that there is none; and how to go on.
     async fn page(&self, mut since: Seq, mut step: Step) -> Result<Option<(Option<Waited>, (Seq, Step))>> {
-        let own = if self.source.is_here() { FETCHES_AT_ONCE * self.job.fetch_docs.get() } else { PAGE_CHANGES };
+        let own =
+            if self.source.is_here() { FETCHES_AT_ONCE * self.job.fetch_docs.get() } else { PAGE_CHANGES };
         let limit = self.options.batch_size.unwrap_or(own).max(1);
         loop {
             match step {

@@ -6,9 +6,8 @@ use std::{
 };
 
 use futures::{
-    FutureExt, StreamExt,
-    future::{Either, join, pending, select},
-    pin_mut,
+    FutureExt,
+    future::{Either, pending, select},
 };
 
 use super::{
@@ -313,91 +312,87 @@ impl Replication {
             job.retry_denied.set(Retry::None);
         }
         let (mut has_news, mut is_settled) = (false, false);
-        let items = feed.items(start);
-        pin_mut!(items);
+        let mut items = feed.items(start);
         let (mut checked, mut found) = (0, 0);
         let mut recorded_ms = job.platform.now_ms();
-        let mut next = None;
         loop {
-            let item = match next.take() {
-                Some(item) => item,
-                None => {
-                    // What was put off is written when it is due, if nothing comes before that.
-                    let is_behind = job.place.borrow().as_ref() != Some(logs.recorded());
-                    let due = match is_behind && logs.is_kept() && job.options.live {
-                        true => job.platform.sleep(self.due_in_ms(recorded_ms, has_news)),
-                        false => pending().boxed_local(),
-                    };
-                    match select(items.next(), due).await {
-                        Either::Left((item, _)) => item,
-                        Either::Right(_) => Some(Ok(Item::Due)),
-                    }
+            let item = {
+                // What was put off is written when it is due, if nothing comes before that.
+                let is_behind = job.place.borrow().as_ref() != Some(logs.recorded());
+                let due = match is_behind && logs.is_kept() && job.options.live {
+                    true => job.platform.sleep(self.due_in_ms(recorded_ms, has_news)),
+                    false => pending().boxed_local(),
+                };
+                match select(items.next(), due).await {
+                    Either::Left((item, _)) => item,
+                    Either::Right(_) => Some(Ok(Item::Due)),
                 }
             };
-            let mut is_caught_up = false;
-            let is_due = match item {
-                Some(Ok(Item::Batch(batch))) => {
-                    (checked, found) = (checked + batch.checked, found + batch.found);
-                    let last_seq = batch.last_seq.clone();
-                    let has_docs = !batch.fetched.is_empty();
-                    has_news |= has_docs;
-                    let storing = async {
+            let step = async {
+                let mut is_caught_up = false;
+                let is_due = match item {
+                    Some(Ok(Item::Batch(batch))) => {
+                        (checked, found) = (checked + batch.checked, found + batch.found);
+                        let last_seq = batch.last_seq.clone();
+                        let has_docs = !batch.fetched.is_empty();
+                        has_news |= has_docs;
                         let stored = self.store(batch).await;
                         feed.is_first_stored.set(true);
-                        stored
-                    };
-                    let (stored, item) = join(storing, items.next()).await;
-                    next = Some(item);
-                    let accused = job.suspects.borrow().accused();
-                    if let Some(is_read) = accused {
-                        let is_well = match is_read {
-                            true => job.source.info().await.is_ok(),
-                            false => logs.is_target_well().await,
-                        };
-                        job.suspects.borrow_mut().judge(is_well);
+                        let accused = job.suspects.borrow().accused();
+                        if let Some(is_read) = accused {
+                            let is_well = match is_read {
+                                true => job.source.info().await.is_ok(),
+                                false => logs.is_target_well().await,
+                            };
+                            job.suspects.borrow_mut().judge(is_well);
+                        }
+                        stored?;
+                        if has_docs {
+                            job.suspects.borrow_mut().went_through();
+                        }
+                        if std::mem::take(&mut is_retrying) {
+                            job.denied.borrow_mut().went_through();
+                            job.retry_denied.set(Retry::None);
+                        }
+                        job.place.replace(Some(last_seq));
+                        pauses.reset();
+                        self.due_in_ms(recorded_ms, has_news || !is_settled) == 0
                     }
-                    stored?;
-                    if has_docs {
-                        job.suspects.borrow_mut().went_through();
+                    Some(Ok(Item::CaughtUp)) => {
+                        is_caught_up = true;
+                        !is_settled || self.due_in_ms(recorded_ms, has_news) == 0
                     }
-                    if std::mem::take(&mut is_retrying) {
-                        job.denied.borrow_mut().went_through();
-                        job.retry_denied.set(Retry::None);
+                    Some(Ok(Item::Due)) => true,
+                    Some(Err(error)) => return Err(error.into()),
+                    None if feed.is_lost.get() => return Err(Halt::Lost),
+                    None => return Ok(true),
+                };
+                if is_due {
+                    let seq = job.place.borrow().clone().unwrap_or_else(Seq::zero);
+                    let summary = job.update(|state| state.summary.clone());
+                    (recorded_ms, has_news) = (job.platform.now_ms(), false);
+                    let is_news = seq != *logs.recorded();
+                    match logs.record(&seq, &summary, &job.denied, checked, found, recorded_ms).await? {
+                        Recorded::Lost => return Err(Halt::Lost),
+                        Recorded::Yes if is_news && logs.is_kept() => self.tell(Event::Checkpoint(seq)),
+                        Recorded::Yes => {}
                     }
-                    job.place.replace(Some(last_seq));
+                    job.has_logs.set(logs.are_there());
+                    job.denied.borrow_mut().replay = None;
+                }
+                if is_caught_up && !is_due {
+                    let place = job.place.borrow().clone();
+                    logs.note(&place.unwrap_or_else(Seq::zero)).await;
+                }
+                if is_caught_up {
+                    is_settled = true;
                     pauses.reset();
-                    self.due_in_ms(recorded_ms, has_news || !is_settled) == 0
+                    self.caught_up();
                 }
-                Some(Ok(Item::CaughtUp)) => {
-                    is_caught_up = true;
-                    !is_settled || self.due_in_ms(recorded_ms, has_news) == 0
-                }
-                Some(Ok(Item::Due)) => true,
-                Some(Err(error)) => return Err(error.into()),
-                None if feed.is_lost.get() => return Err(Halt::Lost),
-                None => return Ok(()),
+                Ok(false)
             };
-            if is_due {
-                let seq = job.place.borrow().clone().unwrap_or_else(Seq::zero);
-                let summary = job.update(|state| state.summary.clone());
-                (recorded_ms, has_news) = (job.platform.now_ms(), false);
-                let is_news = seq != *logs.recorded();
-                match logs.record(&seq, &summary, &job.denied, checked, found, recorded_ms).await? {
-                    Recorded::Lost => return Err(Halt::Lost),
-                    Recorded::Yes if is_news && logs.is_kept() => self.tell(Event::Checkpoint(seq)),
-                    Recorded::Yes => {}
-                }
-                job.has_logs.set(logs.are_there());
-                job.denied.borrow_mut().replay = None;
-            }
-            if is_caught_up && !is_due {
-                let place = job.place.borrow().clone();
-                logs.note(&place.unwrap_or_else(Seq::zero)).await;
-            }
-            if is_caught_up {
-                is_settled = true;
-                pauses.reset();
-                self.caught_up();
+            if items.beside(step.boxed_local()).await? {
+                return Ok(());
             }
         }
     }

@@ -9,11 +9,12 @@ use std::{
 };
 
 use futures::{
-    Stream, StreamExt,
+    FutureExt, StreamExt,
     stream::{self, FuturesUnordered},
 };
 
 use super::{
+    ahead::Ahead,
     control::Job,
     feed::Batch,
     report::{DocRev, Failure, MAX_FAILURES_KEPT},
@@ -37,8 +38,9 @@ const STORED_CONTENT_BYTES: u64 = 1 << 20;
 const MOST_CONTENT_BYTES: u64 = 8 << 20;
 /// Or it has so many bytes of documents…
 const GROUP_BODY_BYTES: usize = 4 << 20;
-/// …or this many documents.
-const GROUP_DOCS: usize = 500;
+/// …or this many documents: on their way to a server, where each request costs something, and here.
+const SENT_DOCS: usize = 1_000;
+const STORED_DOCS: usize = 500;
 
 /// How many groups are on their way to a server at once, each on one connection, so that none is idle between
 /// two of them. A database on this device stores all that is waiting in one commit anyway.
@@ -74,29 +76,32 @@ impl Transfer<'_> {
         self.job.update(|state| state.summary.docs_read += read);
 
         let fills = docs.into_iter().map(|doc| self.fill(doc, &ancestors));
-        let filled = stream::iter(fills).buffer_unordered(FETCHES_AT_ONCE);
-        futures::pin_mut!(filled);
-        let (most_writes, worth_bytes, most_bytes) = match self.job.target.is_here() {
-            true => (1, STORED_CONTENT_BYTES, MOST_CONTENT_BYTES),
-            false => (WRITES_AT_ONCE, SENT_CONTENT_BYTES, SENT_CONTENT_BYTES),
+        let fills = stream::iter(fills.map(FutureExt::boxed_local)).boxed_local();
+        let mut filled = Ahead::new(fills, FETCHES_AT_ONCE, false);
+        let (most_writes, most_docs, worth_bytes, most_bytes) = match self.job.target.is_here() {
+            true => (1, STORED_DOCS, STORED_CONTENT_BYTES, MOST_CONTENT_BYTES),
+            false => (WRITES_AT_ONCE, SENT_DOCS, SENT_CONTENT_BYTES, SENT_CONTENT_BYTES),
         };
         let mut writes = FuturesUnordered::new();
         let (mut group, mut stored) = (Group::default(), Vec::new());
         let (mut has_more, mut failed) = (true, None);
         loop {
             let is_alone = self.job.suspects.borrow().are_sought() && !group.docs.is_empty();
-            let is_due = is_alone || group.is_full(worth_bytes) || !has_more;
+            let is_due = is_alone || group.is_full(worth_bytes, most_docs) || !has_more;
             if is_due && !group.docs.is_empty() && writes.len() < most_writes {
                 writes.push(self.write(std::mem::take(&mut group).docs));
             }
-            let takes_more = has_more && !is_alone && !group.is_full(most_bytes);
+            let takes_more = has_more && !is_alone && !group.is_full(most_bytes, most_docs);
             if writes.is_empty() && !takes_more {
                 break;
             }
             let step = poll_fn(|cx| match writes.poll_next_unpin(cx) {
                 Poll::Ready(Some(written)) => Poll::Ready(Step::Written(written)),
-                _ if takes_more => filled.as_mut().poll_next(cx).map(Step::Filled),
-                _ => Poll::Pending,
+                _ if takes_more => filled.poll_next(cx).map(Step::Filled),
+                _ => {
+                    filled.drive(cx);
+                    Poll::Pending
+                }
             });
             let outcome = match step.await {
                 Step::Written((docs, outcome)) => {
@@ -119,6 +124,7 @@ impl Transfer<'_> {
                 // What is on its way arrives, and counts; nothing more is begun.
                 failed = failed.or(Some(error));
                 (has_more, group) = (false, Group::default());
+                filled.stop();
             }
         }
         let Some(error) = failed else { return Ok(stored) };
@@ -334,10 +340,10 @@ impl Group {
     }
 
     /// Whether it is as large as a group gets, if that is so many bytes of contents.
-    fn is_full(&self, most_content_bytes: u64) -> bool {
+    fn is_full(&self, most_content_bytes: u64, most_docs: usize) -> bool {
         self.content_bytes >= most_content_bytes
             || self.body_bytes >= GROUP_BODY_BYTES
-            || self.docs.len() >= GROUP_DOCS
+            || self.docs.len() >= most_docs
     }
 }
 

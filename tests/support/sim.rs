@@ -2,6 +2,7 @@
 
 pub mod sim_check;
 pub mod sim_http;
+pub mod sim_line;
 pub mod sim_net;
 pub mod sim_time;
 pub mod sim_world;

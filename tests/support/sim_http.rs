@@ -137,7 +137,9 @@ async fn answer(db: &Database, request: Request) -> Result<(u16, Vec<u8>)> {
                 let leaves: Vec<Value> = row.leaves.iter().map(|rev| json!({"rev": rev})).collect();
                 let mut out = json!({"seq": seq_out(&row.seq), "id": row.id, "changes": leaves});
                 if option("include_docs").is_some() {
-                    let doc = db.get(&row.id, &GetOptions::default()).await?;
+                    // A tombstone too.
+                    let winner: GetOptions = parse(json!({"rev": row.leaves[0].to_string()}))?;
+                    let doc = db.get(&row.id, &winner).await?;
                     out["doc"] = serde_json::from_str(&doc.json).map_err(|_| malformed())?;
                 }
                 rows.push(out);
