@@ -1,20 +1,11 @@
 // Many tabs, one replicator: a leader runs a live replication for all, and is followed when it goes.
-import { after, before, test } from 'node:test';
+import { test } from 'node:test';
 import assert from 'node:assert/strict';
 import { launchBrowser, startCouch, waitFor } from './lib/index.mjs';
+import { stage } from './lib/stage.mjs';
 import { openTab, startSite } from './lib/tab.mjs';
 
-let site;
-let couch;
-let browser;
-
-before(async () => {
-  [site, couch, browser] = await Promise.all([startSite(), startCouch(), launchBrowser()]);
-});
-after(async () => {
-  await browser?.close();
-  await Promise.all([site?.stop(), couch?.close()]);
-});
+const here = stage({ site: () => startSite(), couch: () => startCouch(), browser: () => launchBrowser() });
 
 const START = async ({ name, url }) => {
   globalThis.db = await Database.open(name);
@@ -28,7 +19,7 @@ const START = async ({ name, url }) => {
 };
 
 async function follow(name, url) {
-  const page = await openTab(browser, site.origin);
+  const page = await openTab(here.browser, here.site.origin);
   await page.evaluate(START, { name, url });
   return page;
 }
@@ -43,10 +34,10 @@ async function asking(pages) {
 }
 
 test('one of three tabs replicates, all know, and the next takes over', { timeout: 90_000 }, async () => {
-  const name = await couch.create('leader');
+  const name = await here.couch.create('leader');
   const pages = [];
   for (let i = 0; i < 3; i += 1) {
-    pages.push(await follow('leader', couch.dbUrl(name)));
+    pages.push(await follow('leader', here.couch.dbUrl(name)));
     await live(pages[i]);
     // Who comes later is told as well that all is done, and nobody twice.
     await waitFor(() => pages[i].evaluate(() => pauses > 0), { what: 'the event `paused`' });
@@ -54,19 +45,19 @@ test('one of three tabs replicates, all know, and the next takes over', { timeou
   assert.deepEqual(await Promise.all(pages.map((page) => page.evaluate(() => pauses))), [1, 1, 1]);
   assert.deepEqual(await asking(pages), [true, false, false]);
 
-  await couch.must('PUT', `/${name}/from-there`, { n: 1 });
+  await here.couch.must('PUT', `/${name}/from-there`, { n: 1 });
   for (const page of pages) {
     await waitFor(() => page.evaluate(() => changes.some(([direction, id]) => direction === 'pull' && id === 'from-there')), { what: 'the change in every tab' });
     await waitFor(() => page.evaluate(() => sync.status.bytes.down > 0));
   }
   await pages[2].evaluate(() => db.put({ _id: 'from-a-follower' }));
-  await waitFor(async () => (await couch.request('GET', `/${name}/from-a-follower`)).status === 200, { what: 'a follower\'s document on the server' });
+  await waitFor(async () => (await here.couch.request('GET', `/${name}/from-a-follower`)).status === 200, { what: 'a follower\'s document on the server' });
   await waitFor(() => pages[2].evaluate(() => sync.isPushed('from-a-follower')), { what: 'isPushed() in a follower' });
 
   // A call in a follower is as one in the leader.
   await pages[1].evaluate(() => sync.pause());
   for (const page of pages) await waitFor(async () => await phase(page) === 'paused', { what: 'the pause in every tab' });
-  await couch.must('PUT', `/${name}/while-paused`, { n: 2 });
+  await here.couch.must('PUT', `/${name}/while-paused`, { n: 2 });
 
   // The leader goes; what was asked of it holds.
   await pages[0].close();
@@ -85,7 +76,7 @@ test('one of three tabs replicates, all know, and the next takes over', { timeou
   const result = await pages[leading].evaluate(async () => { sync.cancel(); return sync; });
   assert.equal(result.pull.status, 'cancelled');
   const last = pages[3 - leading];
-  await couch.must('PUT', `/${name}/at-last`, { n: 3 });
+  await here.couch.must('PUT', `/${name}/at-last`, { n: 3 });
   await waitFor(() => last.evaluate(() => db.get('at-last').then(() => true, () => false)), { what: 'the last tab leading' });
   await live(last);
   await Promise.all(pages.slice(1).map((page) => page.close()));
@@ -114,17 +105,17 @@ async function leaderOf(pages) {
 }
 
 test('a leader that nobody sees gives way to a tab that somebody looks at', { timeout: 90_000 }, async () => {
-  const name = await couch.create('seen');
+  const name = await here.couch.create('seen');
   const pages = [];
   for (let i = 0; i < 3; i += 1) {
-    pages.push(await follow('seen', couch.dbUrl(name)));
+    pages.push(await follow('seen', here.couch.dbUrl(name)));
     await live(pages[i]);
     await show(pages[i], i === 0);
   }
   const [first, second, third] = pages;
   assert.equal(await leaderOf(pages), 0);
   await second.evaluate(() => db.put({ _id: 'before' }));
-  await waitFor(async () => (await couch.request('GET', `/${name}/before`)).status === 200);
+  await waitFor(async () => (await here.couch.request('GET', `/${name}/before`)).status === 200);
 
   // Leafed past, the third is not worth it; looked at, it leads, before its turn.
   await show(first, false);
@@ -140,10 +131,10 @@ test('a leader that nobody sees gives way to a tab that somebody looks at', { ti
   await waitFor(async () => await leaderOf(pages) === 2, { what: 'the third tab leading' });
   for (const page of pages) await live(page);
   assert.ok(!(await third.evaluate(() => phases)).includes('stopped'), 'it was not over');
-  await couch.must('PUT', `/${name}/from-there`, { n: 1 });
+  await here.couch.must('PUT', `/${name}/from-there`, { n: 1 });
   await first.evaluate(() => db.put({ _id: 'from-the-first' }));
   for (const page of pages) await waitFor(() => page.evaluate(() => db.get('from-there').then(() => true, () => false)), { what: 'what came from there' });
-  await waitFor(async () => (await couch.request('GET', `/${name}/from-the-first`)).status === 200, { what: 'what went there' });
+  await waitFor(async () => (await here.couch.request('GET', `/${name}/from-the-first`)).status === 200, { what: 'what went there' });
   for (const page of pages) assert.deepEqual(await page.evaluate(() => [sync.ended, sync.push.status.error, sync.pull.status.error]), [false, null, null]);
 
   // A pause that was asked for before holds under the next leader, and one who is seen keeps the lead.
@@ -162,7 +153,7 @@ test('a leader that nobody sees gives way to a tab that somebody looks at', { ti
   // The one that made way takes its turn again when the others are gone, and ends like any other.
   await Promise.all([second.close(), third.close()]);
   await waitFor(async () => await leaderOf([first]) === 0, { what: 'the first tab leading again' });
-  await couch.must('PUT', `/${name}/at-last`, { n: 1 });
+  await here.couch.must('PUT', `/${name}/at-last`, { n: 1 });
   await waitFor(() => first.evaluate(() => db.get('at-last').then(() => true, () => false)), { what: 'the first tab going on' });
   const { pull } = await first.evaluate(async () => { sync.cancel(); return sync; });
   assert.equal(pull.status, 'cancelled');
@@ -170,18 +161,18 @@ test('a leader that nobody sees gives way to a tab that somebody looks at', { ti
 });
 
 test('a leader whose tab crashes is followed at once', { timeout: 60_000 }, async () => {
-  const name = await couch.create('crash');
-  const first = await follow('crash', couch.dbUrl(name));
+  const name = await here.couch.create('crash');
+  const first = await follow('crash', here.couch.dbUrl(name));
   await live(first);
-  const second = await follow('crash', couch.dbUrl(name));
+  const second = await follow('crash', here.couch.dbUrl(name));
   await live(second);
-  const session = await browser.context.newCDPSession(first);
+  const session = await here.browser.context.newCDPSession(first);
   const crashed = new Promise((resolve) => { first.once('crash', resolve); });
   session.send('Page.crash').catch(() => {});
   await crashed;
-  await couch.must('PUT', `/${name}/after`, { n: 1 });
+  await here.couch.must('PUT', `/${name}/after`, { n: 1 });
   await waitFor(() => second.evaluate(() => db.get('after').then(() => true, () => false)), { what: 'the change in the tab that is left' });
   await first.close();
   await second.close();
-  browser.errors.splice(0, Infinity, ...browser.errors.filter((error) => !error.includes('the page crashed')));
+  here.browser.errors.splice(0, Infinity, ...browser.errors.filter((error) => !error.includes('the page crashed')));
 });

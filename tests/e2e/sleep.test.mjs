@@ -118,7 +118,7 @@ async function freeze(page) {
   const session = await here.browser.context.newCDPSession(page);
   await session.send('Debugger.enable');
   const paused = new Promise((resolve) => { session.once('Debugger.paused', resolve); });
-  await page.evaluate(() => { setTimeout(() => { debugger; }, 0); }); // eslint-disable-line no-debugger
+  await page.evaluate(() => { setTimeout(() => { debugger; }, 0); });
   await paused;
   return async () => {
     await session.send('Debugger.resume');
