@@ -127,6 +127,7 @@ fn an_outcome_that_may_pass_by_itself_holds_the_batch_but_keeps_what_was_written
 #[test]
 fn an_empty_target_is_not_asked_what_it_lacks() {
     let (source, target) = (Shaky::new(&filled(5), "a"), Shaky::new(&memory(), "b"));
+    target.is_away.set(true);
     run(&source, &target, json!({"batch_size": 2})).0.unwrap();
     assert_eq!(target.count("revs_diff"), 0);
     put(&source.inner.borrow(), json!({"_id": "new"})).unwrap();
@@ -139,6 +140,7 @@ fn an_empty_target_is_not_asked_what_it_lacks() {
 fn a_target_that_was_empty_once_is_asked_when_it_is_live() {
     let (a, b) = (filled(2), memory());
     let (source, target) = (Shaky::new(&a, "a"), Shaky::new(&b, "b"));
+    target.is_away.set(true);
     let mut running = Running::start(&source, &target, json!({"live": true}));
     running.turns(200);
     assert_eq!((source.count("bulk_get"), target.count("revs_diff")), (1, 0));

@@ -41,8 +41,9 @@ const LINES = [
 ];
 
 for (const [what, happens] of LINES) {
-  test(`a laptop that sleeps while its lines ${what}`, { timeout: 120_000 }, async () => {
+  test(`a laptop that sleeps while its lines ${what}`, { timeout: 120_000 }, async (t) => {
     const story = await beginInPage(what);
+    t.after(() => story.tab.page.close());
     const { tab, world } = story;
     await startSync(story, { retry: true, live: true, heartbeat: 800, connection_timeout: 2_000 });
     await bothTheSame(story);
@@ -67,7 +68,6 @@ for (const [what, happens] of LINES) {
     await endSync(story);
     heard(await toldIn(story), { mayRepeat: true, ended: { push: 'complete', pull: 'complete' } });
     await judge(story);
-    await tab.page.close();
   });
 }
 
@@ -77,9 +77,9 @@ for (const type of ['basic', 'session']) {
     if (!couch.auth && type === 'session') return t.skip('this server lets everybody in');
     const story = await beginInPage(`login ${type}`);
     const { page } = story.tab;
+    t.after(() => page.close());
     story.url = proxy.dbUrl(story.name, null);
-    // A password has to be given again: so long a pause that nothing else ends it.
-    await startSync(story, { retry: true, live: true, heartbeat: 800, connection_timeout: 2_000, auth: couch.auth ? { ...couch.auth, type } : undefined }, type === 'basic' ? 600_000 : 5);
+    await startSync(story, { retry: true, live: true, heartbeat: 800, connection_timeout: 2_000, auth: couch.auth ? { ...couch.auth, type } : undefined }, 50);
     await bothTheSame(story);
     await waitFor(() => isLive(story), { what: 'being live' });
     let isOver = false;
@@ -108,7 +108,6 @@ for (const type of ['basic', 'session']) {
     await endSync(story);
     heard(await toldIn(story), { mayRepeat: true, needsLogin: true, broken: type === 'basic' || undefined, ended: { push: 'complete', pull: 'complete' } });
     await judge(story);
-    await page.close();
   });
 }
 
@@ -135,16 +134,18 @@ const show = ({ tab }, isShown) => tab.page.evaluate((seen) => {
   document.dispatchEvent(new Event('visibilitychange'));
 }, isShown);
 
-test('two tabs, and the one that replicates is frozen', { timeout: 120_000 }, async () => {
+test('two tabs, and the one that replicates is frozen', { timeout: 120_000 }, async (t) => {
   const { proxy, couch } = here;
   const story = await beginInPage('two tabs');
   const options = { retry: true, live: true, heartbeat: 800, connection_timeout: 2_000 };
   const first = story.tab.page;
+  t.after(() => first.close());
   await startSync(story, options);
   await bothTheSame(story);
   await waitFor(() => isLive(story), { what: 'being live' });
   const other = { ...story, tab: { page: await openIn(here.browser, story.name) } };
   const second = other.tab.page;
+  t.after(() => second.close());
   await show(other, false);
   await startSync(other, options);
   await waitFor(() => isLive(other), { what: 'the other tab knowing it' });
@@ -166,10 +167,9 @@ test('two tabs, and the one that replicates is frozen', { timeout: 120_000 }, as
     await bothTheSame(story, `round ${round}: both sides the same after it woke up`);
     const leads = await Promise.all([first, second].map((page) => page.evaluate(async () => {
       const { held } = await navigator.locks.query();
-      return held.filter(({ name }) => name.startsWith('settee:')).length;
+      return held.filter(({ name }) => name.startsWith('settee:') && name.includes(db.name)).length;
     })));
     assert.deepEqual(leads, [2, 2], 'one leads, each way');
-    // And back.
     await show(other, false);
   }
   for (const page of [first, second]) {
@@ -178,5 +178,4 @@ test('two tabs, and the one that replicates is frozen', { timeout: 120_000 }, as
     assert.deepEqual(wrong, []);
   }
   await judge(story);
-  for (const page of [first, second]) await page.close();
 });
