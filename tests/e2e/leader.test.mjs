@@ -174,5 +174,5 @@ test('a leader whose tab crashes is followed at once', { timeout: 60_000 }, asyn
   await waitFor(() => second.evaluate(() => db.get('after').then(() => true, () => false)), { what: 'the change in the tab that is left' });
   await first.close();
   await second.close();
-  here.browser.errors.splice(0, Infinity, ...browser.errors.filter((error) => !error.includes('the page crashed')));
+  here.browser.errors.splice(0, Infinity, ...here.browser.errors.filter((error) => !error.includes('the page crashed')));
 });

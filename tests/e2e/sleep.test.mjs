@@ -30,6 +30,10 @@ const watchClock = ({ page }) => page.evaluate(() => {
 
 const ASLEEP_MS = 2_500;
 
+// How soon a line is known to be dead. Where a server's lines are held back (pouchdb-server) there are no heartbeats to go by, and
+// a browser keeps connections that died without a word: then it takes `timeout`, a minute unless told otherwise.
+const OPTIONS = { retry: true, live: true, heartbeat: 800, connection_timeout: 2_000, timeout: 4_000 };
+
 // What became of the lines meanwhile: [what, while asleep, after waking].
 const LINES = [
   ['went dumb', () => here.proxy.mute()],
@@ -45,7 +49,7 @@ for (const [what, happens] of LINES) {
     const story = await beginInPage(what);
     t.after(() => story.tab.page.close());
     const { tab, world } = story;
-    await startSync(story, { retry: true, live: true, heartbeat: 800, connection_timeout: 2_000 });
+    await startSync(story, OPTIONS);
     await bothTheSame(story);
     await watchClock(tab);
     for (let round = 0; round < 2; round += 1) {
@@ -79,7 +83,7 @@ for (const type of ['basic', 'session']) {
     const { page } = story.tab;
     t.after(() => page.close());
     story.url = proxy.dbUrl(story.name, null);
-    await startSync(story, { retry: true, live: true, heartbeat: 800, connection_timeout: 2_000, auth: couch.auth ? { ...couch.auth, type } : undefined }, 50);
+    await startSync(story, { ...OPTIONS, auth: couch.auth ? { ...couch.auth, type } : undefined }, 50);
     await bothTheSame(story);
     await waitFor(() => isLive(story), { what: 'being live' });
     let isOver = false;
@@ -137,17 +141,16 @@ const show = ({ tab }, isShown) => tab.page.evaluate((seen) => {
 test('two tabs, and the one that replicates is frozen', { timeout: 120_000 }, async (t) => {
   const { proxy, couch } = here;
   const story = await beginInPage('two tabs');
-  const options = { retry: true, live: true, heartbeat: 800, connection_timeout: 2_000 };
   const first = story.tab.page;
   t.after(() => first.close());
-  await startSync(story, options);
+  await startSync(story, OPTIONS);
   await bothTheSame(story);
   await waitFor(() => isLive(story), { what: 'being live' });
   const other = { ...story, tab: { page: await openIn(here.browser, story.name) } };
   const second = other.tab.page;
   t.after(() => second.close());
   await show(other, false);
-  await startSync(other, options);
+  await startSync(other, OPTIONS);
   await waitFor(() => isLive(other), { what: 'the other tab knowing it' });
   for (const round of [1, 2]) {
     const thaw = await freeze(first);

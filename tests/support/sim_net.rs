@@ -495,7 +495,7 @@ impl Peer for NetPeer {
     fn attachments<'a>(
         &'a self,
         wanted: &'a [(ReplicatedDoc, Vec<usize>)],
-    ) -> futures::future::LocalBoxFuture<'a, Vec<(usize, usize, Content)>> {
+    ) -> LocalBoxFuture<'a, Vec<(usize, usize, Content)>> {
         async move {
             let mut came = Vec::new();
             for (place, (doc, indexes)) in wanted.iter().enumerate() {
