@@ -18,7 +18,7 @@ use web_sys::{Blob, BlobPropertyBag, ReadableStreamByobReader};
 use super::{platform::next_turn, thrown::Thrown};
 use crate::{
     error::{Error, Kind, Pending, Result},
-    model::{Bytes, CONTENT_CHUNK_BYTES, Content, Digest, Digester, External},
+    model::{self, Bytes, CONTENT_CHUNK_BYTES, Content, Digest, Digester, External},
     platform::Collector,
 };
 
@@ -174,6 +174,19 @@ impl<'a> Pieces<'a> {
     }
 }
 
+impl model::Pieces for Pieces<'_> {
+    fn next<'a>(&'a mut self, out: &'a mut Vec<u8>) -> Pending<'a, ()> {
+        let read = async {
+            let piece = self.next().await?;
+            let start = out.len();
+            out.resize(start + piece.length() as usize, 0);
+            piece.copy_to(&mut out[start..]);
+            Ok(())
+        };
+        read.boxed_local()
+    }
+}
+
 /// Fails where a blob's stream is none of bytes.
 fn byob_reader(stream: &JsValue) -> Result<ReadableStreamByobReader, JsValue> {
     let options = Object::new();
@@ -196,6 +209,10 @@ impl External for BlobContent {
 
     fn read(&self, start: u64, end: u64) -> Pending<'_, Vec<u8>> {
         self.read_range(start, end).boxed_local()
+    }
+
+    fn pieces(&self) -> Box<dyn model::Pieces + '_> {
+        Box::new(Pieces::of(&self.held))
     }
 
     fn as_any(&self) -> &dyn Any {
