@@ -65,9 +65,8 @@ fn memory_is_one_chunk() {
     let home = home(&chance);
     let (plain, piece) = (PlainFile::of(&[7; 1_000_000]), vec![7; 10_000]);
     let remote = home.channel().remote_id("a");
-    let mut sealer = FileSealer::new(home.channel().ch(), &remote, "f", "t", plain, 1, &|bytes| {
-        chance.fill(bytes)
-    });
+    let mut sealer =
+        FileSealer::new(home.channel().ch(), &remote, "f", "t", plain, 1, &|bytes| chance.fill(bytes));
     let mut held = 0;
     for n in 1..=100 {
         let mut out = Vec::new();

@@ -56,8 +56,9 @@ pub fn contents_hash(chunks: &[Hash]) -> Hash {
 }
 
 /// The stream's salt: it names channel, document and attachment, and commits to the contents.
-fn salt(ch: &Hash, remote_id: &str, opaque: &[u8], key: &Key, contents: &Hash, length: u64) -> [u8; 16] {
-    first(&mac(key, &[b"file", ch, remote_id.as_bytes(), opaque, contents, &length.to_be_bytes()]))
+pub(super) fn salt_of(ch: &Hash, remote_id: &str, entry: &FileEntry) -> [u8; 16] {
+    let length = entry.length.to_be_bytes();
+    first(&mac(&entry.key, &[b"file", ch, remote_id.as_bytes(), &entry.opaque, &entry.hash, &length]))
 }
 
 fn stream_key(key: &Key, salt: &[u8; 16]) -> Key {
@@ -92,7 +93,6 @@ impl FileSealer {
         // Made from the key, so that two attachments never meet under one name, even with a bad source.
         let name_mac = mac(&key, &[b"name", ch, remote_id.as_bytes(), name.as_bytes(), &plain.hash]);
         let opaque: [u8; 16] = first(&name_mac);
-        let salt = salt(ch, remote_id, &opaque, &key, &plain.hash, plain.length);
         let entry = FileEntry {
             name: name.to_owned(),
             content_type: content_type.to_owned(),
@@ -104,6 +104,7 @@ impl FileSealer {
             revpos,
             key,
         };
+        let salt = salt_of(ch, remote_id, &entry);
         let stream = stream_key(&entry.key, &salt);
         let buffer = Vec::with_capacity(STREAM_CHUNK_BYTES);
         Self { entry, stream, salt: Some(salt), buffer, index: 0, taken: 0, md5: Md5::new() }
@@ -191,7 +192,7 @@ impl FileOpener {
     ///
     /// Errors: `not_opened` if these are not the contents of this attachment of this document.
     pub fn new(ch: &Hash, remote_id: &str, entry: &FileEntry, head: &[u8]) -> Result<Self, Refusal> {
-        let salt = salt(ch, remote_id, &entry.opaque, &entry.key, &entry.hash, entry.length);
+        let salt = salt_of(ch, remote_id, entry);
         if !same(head, &salt) {
             return Err(Refusal::NotOpened);
         }
