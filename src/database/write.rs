@@ -147,8 +147,7 @@ impl Database {
         let meaning = how.view.meaning(&draft.body)?;
         let parent = draft.parent()?;
         for attachment in draft.attachments {
-            let attachment = EditAttachment::from_draft(attachment).await?;
-            attachments.push(how.view.sealed(&*self.inner.platform, &id, attachment, None).await?);
+            attachments.push(how.view.attachment(&*self.inner.platform, &id, attachment, None).await?);
         }
         let change = if how.new_edits {
             Change::New {
