@@ -64,7 +64,7 @@ export async function replication(db: Database<Photo>): Promise<boolean> {
   sync.on('change', ({ direction, change }) => console.log(direction, change.docs.length))
     .on('paused', (error) => console.log(error?.message))
     .on('denied', ({ doc }) => console.log(doc.docId));
-  sync.on('status', ({ phase, since, pending, push }) => console.log(phase, since, pending.up, push.retryAt));
+  sync.on('status', ({ phase, since, pending, push }) => console.log(phase, since, pending.up, push.retryAt, push.quarantined));
   status.on('status', ({ phase, replications }) => console.log(phase, replications[0]?.status.bytes));
   for await (const { phase, error } of sync) console.log(phase, error?.reason);
   sync.pause();
