@@ -45,7 +45,7 @@ const LINES = [
 ];
 
 for (const [what, happens] of LINES) {
-  test(`a laptop that sleeps while its lines ${what}`, { timeout: 120_000 }, async (t) => {
+  test(`a laptop that sleeps while its lines ${what}`, { timeout: 240_000 }, async (t) => {
     const story = await beginInPage(what);
     t.after(() => story.tab.page.close());
     const { tab, world } = story;
@@ -76,7 +76,7 @@ for (const [what, happens] of LINES) {
 }
 
 for (const type of ['basic', 'session']) {
-  test(`a laptop that sleeps until its login has ended (${type})`, { timeout: 120_000 }, async (t) => {
+  test(`a laptop that sleeps until its login has ended (${type})`, { timeout: 240_000 }, async (t) => {
     const { couch, proxy } = here;
     if (!couch.auth && type === 'session') return t.skip('this server lets everybody in');
     const story = await beginInPage(`login ${type}`);
@@ -138,7 +138,7 @@ const show = ({ tab }, isShown) => tab.page.evaluate((seen) => {
   document.dispatchEvent(new Event('visibilitychange'));
 }, isShown);
 
-test('two tabs, and the one that replicates is frozen', { timeout: 120_000 }, async (t) => {
+test('two tabs, and the one that replicates is frozen', { timeout: 240_000 }, async (t) => {
   const { proxy, couch } = here;
   const story = await beginInPage('two tabs');
   const first = story.tab.page;
