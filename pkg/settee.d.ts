@@ -425,8 +425,9 @@ export interface ReplicateOptions {
   retry?: boolean;
   /** Starts here, whatever the checkpoints say. */
   since?: Sequence | 'now' | undefined;
+  /** Only these. Of a sealed channel too in the caller's own ids, which takes its keys: else 0 `locked`. */
   doc_ids?: DocumentId[];
-  /** A Mango selector. */
+  /** A Mango selector. 400 `query_parse_error` where it would pull into a sealed channel, as for `filter`. */
   selector?: { [key: string]: Json };
   /** A filter function of the source, `design/name`. */
   filter?: string;

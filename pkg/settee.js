@@ -338,10 +338,14 @@ export class Database extends Emitter {
           task._whenEnded(() => opened.close());
         }
         if (!(end instanceof Database)) throw badRequest('A replication has a Database, a URL or a name at each end');
+        if (end.sealed) task._plain = (detail) => end._shared.plain?.(detail);
         return end.#raw.peer();
       }));
       const asked = { ...given, live: given?.live ?? given?.continuous };
       const plain = options(asked, NOT_FOR_PEERS);
+      const stored = (given) => glue.storedIds(...peers, given);
+      plain.doc_ids = stored(plain);
+      task._stored = (id) => stored({ doc_ids: [id] })[0];
       const begin = (hear) => [glue.replicate(...peers, plain, back_off_function, hear), ...peers];
       const isHere = [source, target].some((end) => end instanceof Database && end._shared.storage === 'indexeddb');
       if (!asked.live || asked.leader === false || !isHere) return begin(tell);

@@ -26,6 +26,7 @@ mod compact;
 mod conflicts;
 mod edit;
 mod gate;
+mod names;
 pub mod options;
 mod peer;
 mod read;

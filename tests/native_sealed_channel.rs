@@ -507,6 +507,55 @@ fn what_a_locked_tab_held_is_let_in_by_one_that_is_unlocked() {
     drop(feed);
 }
 
+/// PouchDB Server gives every attachment the generation of the document's last edit. What the author wrote counts.
+#[test]
+fn a_server_that_counts_attachments_anew_keeps_nothing_back() {
+    let (a, b) = devices();
+    let server = server();
+    attach(&a.db, "photo", "photo.jpg", b"bytes");
+    let rev = attach(&a.db, "photo", "small.jpg", b"less");
+    copy(&a.db, &server);
+    copy(&server, &b.db);
+    let doc = get(&a.db, "photo").unwrap();
+    let (id, _) = listed(&server, "e-").remove(0);
+    let rev = put(&a.db, json!({"_id": "photo", "_rev": rev, "_attachments": doc["_attachments"], "n": 2}))
+        .unwrap();
+    let mut edited = stored(&a.db, &id, &rev);
+    edited.attachments.iter_mut().for_each(|attachment| attachment.revpos = 3);
+    block_on(b.db.write_replicated(vec![edited])).unwrap().remove(0).unwrap();
+    assert_eq!(quarantine(&b.db), []);
+    assert_eq!(get(&b.db, "photo").unwrap(), get(&a.db, "photo").unwrap());
+    assert_eq!(bytes_of(&b.db, "photo", "photo.jpg"), b"bytes");
+}
+
+#[test]
+fn chosen_documents_go_over_by_their_stored_names_and_the_log_with_them() {
+    let (a, _) = devices();
+    for id in ["a", "b"] {
+        put(&a.db, json!({"_id": id})).unwrap();
+    }
+    let names = ["a", "nobody"].map(str::to_owned);
+    let ids = a.db.stored_ids(&names).unwrap();
+    let asked = settee::replicate::Options {
+        beside: Some(Database::LOG),
+        ..options(json!({"doc_ids": ids, "batch_size": 1}))
+    };
+    let server = server();
+    let peers = (Rc::new(a.db.clone()), Rc::new(server.clone()));
+    let (_handle, run) = replicate(peers.0, peers.1, SeededPlatform::new(9), asked, Rc::new(|_| {}));
+    LocalPool::new().run_until(run).unwrap();
+    let there = |prefix| listed(&server, prefix).into_iter().map(|(id, _)| id).collect::<Vec<_>>();
+    let log = there("k-");
+    assert_eq!(there("e-"), ids[..1]);
+    assert_eq!(block_on(a.db.channel_log()).unwrap().len(), log.len());
+    let told = block_on(a.db.names(&[ids[0].clone(), ids[1].clone(), log[0].clone()])).unwrap();
+    assert_eq!(told, [Some("a".to_owned()), None, Some(String::new())]);
+    a.db.lock();
+    assert_eq!(a.db.stored_ids(&names).unwrap_err().kind(), Kind::Locked);
+    assert_eq!(a.db.stored_ids(&[]).unwrap(), Vec::<String>::new());
+    assert_eq!(block_on(a.db.names(&ids)).unwrap_err().kind(), Kind::Locked);
+}
+
 #[test]
 fn a_replication_tells_how_many_revisions_are_held_and_when_that_changes() {
     let (a, b) = devices();

@@ -376,12 +376,15 @@ export class Replication extends Task {
   #raw;
   #isHeld = false;
   #isLive;
+  #told = Promise.resolve();
 
   constructor(given, name, direction, start) {
     super(given?.signal);
     Object.defineProperties(this, { _name: { value: name }, _direction: { value: direction } }); // the name may hold a password
     this.#isLive = given?.live ?? given?.continuous;
-    this.#started = start((type, detail) => queueMicrotask(() => this.#tell(type, detail)));
+    this.#started = start((type, detail) => {
+      this.#told = this.#told.then(() => this._plain?.(detail)).then(() => this.#tell(type, detail));
+    });
     this.#run().then((result) => this.#end(undefined, result), (error) => this.#end(error));
     status._begins(this);
   }
@@ -414,9 +417,11 @@ export class Replication extends Task {
     this.emit(type, detail);
   }
 
-  #end(error, result) {
-    if (!this.cancelled) this.state = error ? 'stopped' : 'complete';
+  async #end(error, result) {
     const summary = result ?? error.result;
+    await this.#told;
+    await this._plain?.(summary);
+    if (!this.cancelled) this.state = error ? 'stopped' : 'complete';
     if (summary) summary.errors = summary.errors.map(failure);
     const last = { ...this.#status, phase: error ? 'failed' : 'stopped', since: Date.now(), error: error ?? null };
     this.#look(this.#raw?.status() ?? last);
@@ -457,7 +462,7 @@ export class Replication extends Task {
 
   async isPushed(id) {
     const [raw] = await this.#started;
-    return raw.isPushed(asText(id, 'Document id', 'illegal_docid'));
+    return raw.isPushed(this._stored(asText(id, 'Document id', 'illegal_docid')));
   }
 
   [Symbol.asyncIterator]() {

@@ -221,6 +221,7 @@ export class Vault extends Emitter {
   async _lend(shared, handle, creates) {
     const engine = await shared.engine;
     this.#lent.set(shared, engine);
+    shared.plain = (detail) => named(engine, detail);
     try {
       if (!engine.isLocked && engine.isSealed) return handle;
       await this.#raw.unlockDatabase(engine, creates === true);
@@ -270,6 +271,15 @@ export class Vault extends Emitter {
       else this.#lent.delete(shared);
     }
   }
+}
+
+/** Gives what a replication tells the ids that a caller knows, as far as there are keys; the channel's own is left out. */
+async function named(engine, detail) {
+  const items = [...detail?.docs ?? [], ...detail?.errors ?? [detail]].filter((item) => item?._id ?? item?.id);
+  if (!items.length || engine.isLocked) return;
+  const names = await engine.names(items.map(({ _id, id }) => _id ?? id)).then(JSON.parse, () => []);
+  items.forEach((item, i) => { if (names[i]) item[item._id ? '_id' : 'id'] = names[i]; });
+  if (detail.docs) detail.docs = detail.docs.filter((_, i) => names[i] !== '');
 }
 
 const DEVICE = 'device';

@@ -309,10 +309,18 @@ impl Engine {
         })
     }
 
+    /// What the caller calls the documents of these stored ids; a promise of a JSON array's text, with `""` for
+    /// the channel's own and `null` for what cannot be told.
+    #[wasm_bindgen(js_name = names)]
+    pub fn names(&self, ids: Vec<String>) -> Promise {
+        let database = self.database.clone();
+        promise(async move { Ok(json(&database.names(&ids).await?)?.into()) })
+    }
+
     /// One end of a replication.
     #[wasm_bindgen(js_name = peer)]
     pub fn peer(&self) -> PeerHandle {
-        PeerHandle::local(Rc::new(self.database.clone()))
+        PeerHandle::local(self.database.clone())
     }
 
     /// False once it was closed, or destroyed, be it in another tab.

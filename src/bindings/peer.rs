@@ -10,6 +10,7 @@ use super::{
     failure,
 };
 use crate::{
+    database::Database,
     error::Result,
     peer::Peer,
     remote::{Credentials, Origins, RemoteDatabase, RemoteOptions},
@@ -28,11 +29,14 @@ pub struct PeerHandle {
     pub(super) peer: Rc<dyn Peer>,
     /// The same, if it is on a server.
     remote: Option<Rc<RemoteDatabase>>,
+    /// The same, if it is a sealed channel here.
+    pub(super) sealed: Option<Database>,
 }
 
 impl PeerHandle {
-    pub(super) fn local(peer: Rc<dyn Peer>) -> Self {
-        Self { peer, remote: None }
+    pub(super) fn local(database: Database) -> Self {
+        let sealed = Some(database.clone()).filter(Database::is_sealed);
+        Self { peer: Rc::new(database), remote: None, sealed }
     }
 }
 
@@ -97,5 +101,5 @@ fn open(
     options.origins = Some(ORIGINS.with(Rc::clone));
     options.tokens = get_token.map(|function| Rc::new(TokenFunction(function)) as _);
     let remote = Rc::new(RemoteDatabase::new(transport, Rc::new(WebPlatform), url, options)?);
-    Ok(PeerHandle { peer: remote.clone(), remote: Some(remote) })
+    Ok(PeerHandle { peer: remote.clone(), remote: Some(remote), sealed: None })
 }

@@ -12,7 +12,8 @@ use super::{
     peer::PeerHandle,
 };
 use crate::{
-    error::Result,
+    database::Database,
+    error::{Error, Kind, Result},
     replicate::{self, BackOff, Event, Handle, Options, State},
     web,
 };
@@ -85,6 +86,34 @@ impl Replication {
     }
 }
 
+/// The `doc_ids` of a replication's options as they are stored and go over, if there are any: what
+/// [`replicate`] takes. Throws for what is asked of a sealed channel that cannot be done.
+#[wasm_bindgen(js_name = storedIds)]
+pub fn stored_ids(
+    source: &PeerHandle,
+    target: &PeerHandle,
+    given: JsValue,
+) -> std::result::Result<Option<Vec<String>>, JsValue> {
+    stored(source, target, given).map_err(|error| failure::to_js(&error))
+}
+
+fn stored(source: &PeerHandle, target: &PeerHandle, given: JsValue) -> Result<Option<Vec<String>>> {
+    let options = options::<Options>(given)?;
+    let is_chosen = options.selector.is_some() || options.filter_function().is_some();
+    if is_chosen && target.sealed.is_some() && source.sealed.is_none() {
+        return Err(Error::new(
+            Kind::QueryParse,
+            "Nobody but you can look into a sealed channel: what is pulled is chosen with `doc_ids` alone.",
+        ));
+    }
+    let channels: Vec<_> = [source, target].into_iter().filter_map(|end| end.sealed.as_ref()).collect();
+    let channel = channels.iter().find(|channel| !channel.is_locked()).or(channels.first());
+    match (options.doc_ids, channel) {
+        (Some(names), Some(channel)) => channel.stored_ids(&names).map(Some),
+        (names, _) => Ok(names),
+    }
+}
+
 /// Starts to replicate. `back_off_function(last_ms)` gives the pause before the next attempt;
 /// `tell(type, detail)` is called for what happens, at any moment: it must leave before it calls back.
 #[wasm_bindgen(js_name = replicate)]
@@ -96,6 +125,9 @@ pub fn replicate(
     tell: Function,
 ) -> std::result::Result<Replication, JsValue> {
     let mut options = options::<Options>(given).map_err(|error| failure::to_js(&error))?;
+    if source.sealed.is_some() || target.sealed.is_some() {
+        options.beside = Some(Database::LOG);
+    }
     if let Some(function) = back_off_function {
         options.back_off = BackOff::new(move |last_ms| pause_ms(&function, last_ms));
     }
@@ -155,5 +187,5 @@ fn event_to_js(event: &Event) -> Result<(&'static str, JsValue)> {
 /// Through text: a progress names hundreds of documents.
 fn parsed(text: &Result<String>) -> Result<JsValue> {
     let text = text.as_ref().map_err(Clone::clone)?;
-    JSON::parse(text).map_err(|_| crate::error::Error::corrupt("report"))
+    JSON::parse(text).map_err(|_| Error::corrupt("report"))
 }

@@ -179,14 +179,15 @@ impl Peer for Database {
                     "A filter function runs on a server; a local database takes doc_ids or a selector.",
                 ));
             }
-            // A selector is about what documents hold; ids are those that replicate.
-            let view = if query.selector.is_some() { self.view()? } else { View::AsStored };
             let filter = Filter::of_replication(query.doc_ids.as_deref(), query.selector.as_ref())?;
             let since = seq_number(since)?;
             let mut deadline = wait_ms.map(|ms| self.inner.platform.sleep(ms));
             loop {
                 let change = self.inner.next_change();
                 self.fresh().await?;
+                // A selector is about what documents hold; ids are those that replicate. A lock ends it,
+                // also where it waits.
+                let view = if query.selector.is_some() { self.view()? } else { View::AsStored };
                 let entries = self.inner.state.borrow().directory.changes(since, limit);
                 if entries.is_empty()
                     && let Some(sleep) = deadline.take()

@@ -155,11 +155,22 @@ impl Keys {
     /// came with is proved, the revision first. `known` gives the lines of revisions that are stored here.
     pub(super) fn verify(
         &self,
-        doc: &ReplicatedDoc,
+        doc: &mut ReplicatedDoc,
         known: &dyn Fn(&Rev) -> Option<Hash>,
     ) -> Result<Vec<Rev>, Refusal> {
-        let stubs = stubs(&doc.attachments)?;
-        Ok(open_revision(&self.channel, &received(doc, &stubs), known)?.path)
+        let mut shown = stubs(&doc.attachments)?;
+        let mut opened = open_revision(&self.channel, &received(doc, &shown), known);
+        if matches!(opened, Err(Refusal::Attachments)) {
+            // PouchDB's servers count anew at each edit when an attachment came. What its author wrote counts.
+            let written = read_revision(&self.channel, &received(doc, &shown))?.files;
+            for attachment in &mut doc.attachments {
+                let stub = written.iter().map(FileEntry::stub).find(|stub| stub.name == attachment.name);
+                attachment.revpos = stub.map_or(attachment.revpos, |stub| stub.revpos);
+            }
+            shown = stubs(&doc.attachments)?;
+            opened = open_revision(&self.channel, &received(doc, &shown), known);
+        }
+        Ok(opened?.path)
     }
 
     /// Seals an attachment's bytes for a document. They are read twice, in pieces. `copied` is what they were

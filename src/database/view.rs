@@ -35,7 +35,7 @@ use crate::{
 };
 
 /// How the stored ids of the caller's documents begin; others are the channel's own.
-const SEALED: &str = "e-";
+pub(super) const SEALED: &str = "e-";
 
 /// How the stored ids of the channel's log begin.
 pub(super) const LOG: &str = "k-";

@@ -187,7 +187,7 @@ impl<'a> Feed<'a> {
                         let page = ChangesPage { results, last_seq, pending: None, docs: Vec::new() };
                         return Ok(Some((Some((page, None)), (since, Step::Hold))));
                     }
-                    let page = self.source.changes(&self.query, &since, limit, None).await?;
+                    let mut page = self.source.changes(&self.query, &since, limit, None).await?;
                     if goes_back(&since, &page.last_seq) && self.is_over(&since).await? {
                         return Ok(None);
                     }
@@ -199,6 +199,7 @@ impl<'a> Feed<'a> {
                     };
                     let is_last = is_last || (page.results.is_empty() && !has_moved);
                     let next = if is_last { Step::Announce } else { Step::Read };
+                    self.options.choose(&mut page.results);
                     if !page.results.is_empty() || has_moved {
                         let since = page.last_seq.clone();
                         return Ok(Some((Some((page, None)), (since, next))));
@@ -225,7 +226,8 @@ impl<'a> Feed<'a> {
                     if is_doubted && self.is_over(&since).await? {
                         return Ok(None);
                     }
-                    let Some(page) = page else { continue };
+                    let Some(mut page) = page else { continue };
+                    self.options.choose(&mut page.results);
                     if page.results.is_empty() {
                         since = page.last_seq;
                         continue;

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use crate::{
     error::{Error, Kind, Result},
     model::Seq,
-    peer::ChangesQuery,
+    peer::{Change, ChangesQuery},
 };
 
 /// The longest pause between two attempts. CouchDB's and PouchDB's ten minutes and more leave a device
@@ -29,6 +29,9 @@ pub struct Options {
     pub since: Option<Seq>,
     /// Only these documents.
     pub doc_ids: Option<Vec<String>>,
+    /// Documents whose ids begin so go over beside `doc_ids`. Then it is looked at here which are asked for.
+    #[serde(skip)]
+    pub beside: Option<&'static str>,
     /// Only documents that match this Mango selector.
     pub selector: Option<Value>,
     /// A filter function of the source, `ddoc/name`.
@@ -70,6 +73,7 @@ impl Default for Options {
             retry: false,
             since: None,
             doc_ids: None,
+            beside: None,
             selector: None,
             filter: None,
             query_params: Map::new(),
@@ -112,10 +116,17 @@ impl Options {
         })
     }
 
+    /// Leaves of what the source's feed told what is asked for.
+    pub(super) fn choose(&self, changes: &mut Vec<Change>) {
+        if let (Some(ids), Some(beside)) = (&self.doc_ids, self.beside) {
+            changes.retain(|change| change.id.starts_with(beside) || ids.contains(&change.id));
+        }
+    }
+
     /// What is asked of the source's feed.
     pub fn query(&self) -> ChangesQuery {
         ChangesQuery {
-            doc_ids: self.doc_ids.clone(),
+            doc_ids: self.doc_ids.clone().filter(|_| self.beside.is_none()),
             selector: self.selector.clone(),
             filter: self.filter_function().map(str::to_owned),
             query_params: self.query_params.clone(),

@@ -9,7 +9,9 @@ import path from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { promisify } from 'node:util';
 import { PKG, inRoot } from '../../tools/lib/paths.mjs';
+import { sealing } from './lib/channels.mjs';
 import { launchBrowser } from './lib/index.mjs';
+import { kind, once } from './lib/kind.mjs';
 import { openTab, startSite } from './lib/tab.mjs';
 
 let site;
@@ -37,10 +39,10 @@ async function judge(t, report) {
 for (const storage of ['indexeddb', 'memory']) {
   test(`in a page, storage ${storage}`, { timeout: 120_000 }, async (t) => {
     const page = await openTab(browser, site.origin);
-    await judge(t, await page.evaluate(async (kind) => {
+    await judge(t, await page.evaluate(async ([where, isSealed]) => {
       const { runBadInputs } = await import('/lib/bad-inputs.mjs');
-      return runBadInputs(settee, kind);
-    }, storage));
+      return runBadInputs({ ...settee, Database }, where, isSealed);
+    }, [storage, kind.sealed]));
     assert.deepEqual(browser.errors, []);
     await page.close();
   });
@@ -48,15 +50,16 @@ for (const storage of ['indexeddb', 'memory']) {
 
 test('in Node, storage memory', { timeout: 120_000 }, async (t) => {
   const { runBadInputs } = await import('./lib/bad-inputs.mjs');
-  await judge(t, await runBadInputs(await import(pathToFileURL(path.join(PKG, 'settee.js')).href), 'memory'));
+  const settee = await import(pathToFileURL(path.join(PKG, 'settee.js')).href);
+  await judge(t, await runBadInputs(kind.sealed ? { ...settee, Database: sealing(settee) } : settee, 'memory', kind.sealed));
 });
 
-test('in Node, indexeddb is said not to be there', async () => {
+once('in Node, indexeddb is said not to be there', async () => {
   const { Database } = await import(pathToFileURL(path.join(PKG, 'settee.js')).href);
   await assert.rejects(Database.open('x', { storage: 'indexeddb' }), { name: 'storage_unavailable', status: 0, reason: /store/ });
 });
 
-test('a database is used before the WebAssembly is there', async () => {
+once('a database is used before the WebAssembly is there', async () => {
   const page = await browser.newPage();
   let release;
   const held = new Promise((resolve) => { release = resolve; });
@@ -85,7 +88,7 @@ test('a database is used before the WebAssembly is there', async () => {
   await page.close();
 });
 
-test('a page whose WebAssembly is missing says so, and goes on when it is given', async () => {
+once('a page whose WebAssembly is missing says so, and goes on when it is given', async () => {
   const page = await browser.newPage();
   let missing = true;
   await page.route('**/settee.wasm', (route) => (missing ? route.fulfill({ status: 404, body: 'Not found.' }) : route.continue()));
@@ -111,7 +114,7 @@ test('a page whose WebAssembly is missing says so, and goes on when it is given'
   await page.close();
 });
 
-test('in Node too', async () => {
+once('in Node too', async () => {
   const folder = mkdtempSync(path.join(tmpdir(), 'settee-no-wasm-'));
   try {
     cpSync(PKG, folder, { recursive: true, filter: (from) => !from.endsWith('.wasm') });
@@ -131,7 +134,7 @@ test('in Node too', async () => {
   } finally { rmSync(folder, { recursive: true, force: true }); }
 });
 
-test('an IndexedDB that is blocked is told in a sentence', async () => {
+once('an IndexedDB that is blocked is told in a sentence', async () => {
   const page = await browser.newPage();
   await page.addInitScript(() => {
     // What a browser does that blocks storage for a page.

@@ -5,8 +5,9 @@ import assert from 'node:assert/strict';
 import path from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { PKG } from '../../tools/lib/paths.mjs';
-import { inPage, onServer, openHouse } from './lib/ends.mjs';
+import { inPage, onServer, openHouse, sealedOnServer } from './lib/ends.mjs';
 import { launchBrowser, startCouch, waitFor } from './lib/index.mjs';
+import { kind } from './lib/kind.mjs';
 import { startRecorder } from './lib/recorder.mjs';
 import { stage } from './lib/stage.mjs';
 import { openTab, startSite } from './lib/tab.mjs';
@@ -21,15 +22,17 @@ const here = stage({
   farDoor: ({ far }) => startRecorder(far),
   site: () => startSite(),
   left: () => launchBrowser(),
-  right: () => launchBrowser(),
+  right: ({ left }) => (kind.sealed ? left : launchBrowser()), // one vault for both; another device's is in vault.test.mjs
 });
 
 const LIVE = { live: true, retry: true };
 
-async function endOf(browser, door, name, dbName) {
+// `channel` is another end, whose channel it is to hold.
+async function endOf(browser, door, name, dbName, channel) {
   const page = await openTab(browser, here.site.origin);
   await openHouse(page);
-  const side = await inPage(page, 'indexeddb', name);
+  if (channel) await page.evaluate((called) => house.open(called, {}), channel.local);
+  const side = await inPage(page, 'indexeddb', name, channel && { copyOf: channel.local });
   await page.evaluate(async ([where, url, options]) => { globalThis.task = end(where).sync(url, options); }, [side.end, door.dbUrl(dbName), LIVE]);
   return { ...side, page };
 }
@@ -72,12 +75,15 @@ for (const [middle, connect] of Object.entries(BETWEEN)) {
     const world = worldOf(`chain ${middle}`);
     const [one, other] = [await near.create('chain-near'), await far.create('chain-far')];
     const left = await endOf(leftBrowser, nearDoor, one, one);
-    const right = await endOf(rightBrowser, farDoor, other, other);
-        const chain = [left, onServer(near, one), onServer(far, other), right];
+    const right = await endOf(rightBrowser, farDoor, other, other, kind.sealed && left);
+    const server = (couch, name) => (kind.sealed ? sealedOnServer(left.page, couch, name, couch.dbUrl(name), left) : onServer(couch, name));
+    const chain = [left, await server(near, one), await server(far, other), right];
 
     // Each end has a past of its own.
-    await left.replicated(...world.here);
-    await right.replicated(...world.there);
+    for (const [side, docs] of [[left, world.here], [right, world.there]]) {
+      await side.replicated(...docs);
+      for (const doc of docs) doc._rev = await side.as(doc._id, doc._rev);
+    }
     const disconnect = await connect({ one, other, page: left.page });
     t.after(async () => {
       await disconnect();

@@ -7,11 +7,14 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { launchBrowser, waitFor } from './lib/index.mjs';
+import { kind } from './lib/kind.mjs';
 import { openTab, ready, startSite } from './lib/tab.mjs';
 
 const REV = /^[1-9]\d*-[0-9a-f]{32}$/;
 const WORKER = `
-  import { Database } from '/settee/settee.js';
+  import * as settee from '/settee/settee.js';
+  import { sealing } from '/lib/channels.mjs';
+  const Database = ${kind.sealed} ? sealing(settee) : settee.Database;
   const seen = [];
   const listen = async (reply) => {
     const db = await Database.open('live');
@@ -53,9 +56,11 @@ test('what was written survives a reload and a restart of the browser', { timeou
       await db.put({ _id: 'b', n: 1 });
       await db.remove(await db.get('b'));
       await db.put({ _id: '_local/mark', n: 7 });
-      await db.bulkDocs([
-        { _id: 'c', _rev: '1-a', n: 1 }, { _id: 'c', _rev: '1-b', n: 2 },
-      ], { new_edits: false });
+      const { told } = await bring(db, [
+        { _id: 'c', _rev: '2-a', _revisions: { start: 2, ids: ['a', '0'] }, n: 1 },
+        { _id: 'c', _rev: '3-b', _revisions: { start: 3, ids: ['b', '1', '0'] }, n: 2 },
+      ]);
+      return told((await db.get('c', { conflicts: true }))._conflicts);
     });
     const read = async () => {
       const db = await globalThis.Database.open('lasting');
@@ -70,9 +75,9 @@ test('what was written survives a reload and a restart of the browser', { timeou
     };
     run = await launchBrowser({ userDataDir });
     let page = await openTab(run, site.origin);
-    await page.evaluate(write);
+    assert.deepEqual(await page.evaluate(write), ['2-a']);
     const before = await page.evaluate(read);
-    assert.deepEqual(before.all.rows.map((row) => [row.id, row.doc.n, row.doc._conflicts]), [['a', 1, undefined], ['c', 2, ['1-a']]]);
+    assert.deepEqual(before.all.rows.map((row) => [row.id, row.doc.n, row.doc._conflicts?.length]), [['a', 1, undefined], ['c', 2, 1]]);
     assert.deepEqual([before.text, before.local], ['hello', 7]);
     await page.reload();
     await ready(page);
@@ -132,15 +137,18 @@ test('JSON text comes out byte for byte', async () => {
 
 test('the same edit of the same parent is the same revision, whoever makes it', async () => {
   const page = await openTab(browser, site.origin);
-  const [one, two, three] = await page.evaluate(async () => {
+  // In a sealed channel: on every device of it.
+  const [one, two, three] = await page.evaluate(async (isSealed) => {
     const revs = [];
+    let first;
     for (const [name, storage, doc] of [['r1', 'indexeddb', { _id: 'a', x: 1, y: 'ü' }], ['r2', 'memory', { _id: 'a', y: 'ü', x: 1 }], ['r3', 'memory', { _id: 'a', x: 2, y: 'ü' }]]) {
-      const db = await Database.open(name, { storage });
+      const db = await Database.open(name, { storage, ...isSealed && first && { copyOf: first } });
+      first ??= db;
       const { rev } = await db.put(doc);
       revs.push([rev, (await db.put({ ...doc, _rev: rev, more: [1] })).rev, (await db.remove(await db.get('a'))).rev]);
     }
     return revs;
-  });
+  }, kind.sealed);
   assert.deepEqual(one, two);
   assert.notEqual(one[0], three[0]);
   assert.deepEqual(one.map((rev) => rev.split('-')[0]), ['1', '2', '3']);
@@ -211,7 +219,7 @@ test('a hundred megabytes go in and out as a Blob', { timeout: 120_000 }, async 
   });
   assert.ok(grown < 20e6, `reading 100 MB as a Blob holds ${grown} bytes in memory`);
 
-  // One content for both: deleting one leaves the other whole, and compaction frees it when both are gone.
+  // One content for both, but sealed for each: deleting one leaves the other whole, and compaction frees it when both are gone.
   const rest = await page.evaluate(async () => {
     const db = await Database.open('large');
     globalThis.kept = undefined;
@@ -234,7 +242,7 @@ test('a hundred megabytes go in and out as a Blob', { timeout: 120_000 }, async 
     await db.destroy();
     return { counts, size };
   });
-  assert.deepEqual(rest, { counts: [1, 1, 0], size: 100 * MB });
+  assert.deepEqual(rest, { counts: [kind.sealed ? 2 : 1, 1, 0], size: 100 * MB });
   await page.close();
 });
 
@@ -505,11 +513,15 @@ test('allDocs has PouchDB\'s options and shapes', async () => {
   const page = await openTab(browser, site.origin);
   const got = await page.evaluate(async () => {
     const db = await Database.open('all-docs');
-    await db.bulkDocs(['a', 'b', 'B', 'ä', '10', '9', '🌊', 'z'].map((_id) => ({ _id, is: _id })));
+    const before = (await db.info()).update_seq;
+    const { rev: root } = await db.put({ _id: 'b', is: 'first' });
+    await db.put({ _id: 'b', _rev: (await db.put({ _id: 'b', _rev: root, is: 'second' })).rev, is: 'b' });
+    const { rev: loser } = await db.put({ _id: 'b', _rev: root, is: 'loser' }, { force: true });
+    await db.bulkDocs(['a', 'B', 'ä', '10', '9', '🌊', 'z'].map((_id) => ({ _id, is: _id })));
     await db.remove(await db.get('z'));
-    await db.bulkDocs([{ _id: 'b', _rev: `1-${'0'.repeat(32)}`, is: 'loser' }], { new_edits: false });
     const run = async (options) => {
       const { rows, ...head } = await db.allDocs(options);
+      if (head.update_seq) head.update_seq -= before;
       return { ...head, rows: rows.map((row) => row.error ? [row.key, row.error] : row.value.deleted ? [row.id, 'deleted'] : row.id) };
     };
     const asked = {
@@ -524,7 +536,7 @@ test('allDocs has PouchDB\'s options and shapes', async () => {
     for (const [name, options] of Object.entries(asked)) out[name] = await run(options);
     const [first] = (await db.allDocs({ key: 'b', include_docs: true, conflicts: true })).rows;
     const withKeys = (await db.allDocs({ keys: ['z', 'a'], include_docs: true })).rows;
-    return { out, first, withKeys, plain: (await db.allDocs({ key: 'a' })).rows[0] };
+    return { out, first, withKeys, loser, plain: (await db.allDocs({ key: 'a' })).rows[0] };
   });
   const order = ['10', '9', 'B', 'a', 'b', 'ä', '🌊'];
   const rows = (ids, offset, more) => ({ total_rows: 7, offset, rows: ids, ...more });
@@ -534,12 +546,12 @@ test('allDocs has PouchDB\'s options and shapes', async () => {
     limit: rows(['9', 'B'], 1), none: rows([], 0), past: rows([], 7), nothing: rows([], got.out.nothing.offset),
     key: rows(['ä'], 5), noKey: rows([], got.out.noKey.offset),
     keys: rows(['b', ['nobody', 'not_found'], 'a', ['z', 'deleted'], 'a'], 0), keysLimited: rows([['nobody', 'not_found']], got.out.keysLimited.offset),
-    noKeys: rows([], 0), prefix: rows(['a'], 3), seq: rows([], 0, { update_seq: 10 }),
+    noKeys: rows([], 0), prefix: rows(['a'], 3), seq: rows([], 0, { update_seq: 12 }),
   });
   assert.deepEqual(Object.keys(got.plain), ['id', 'key', 'value']);
   assert.match(got.plain.value.rev, REV);
   assert.deepEqual(got.first, {
-    id: 'b', key: 'b', value: { rev: got.first.doc._rev }, doc: { _id: 'b', _rev: got.first.doc._rev, is: 'b', _conflicts: [`1-${'0'.repeat(32)}`] },
+    id: 'b', key: 'b', value: { rev: got.first.doc._rev }, doc: { _id: 'b', _rev: got.first.doc._rev, is: 'b', _conflicts: [got.loser] },
   });
   assert.deepEqual(got.withKeys.map((row) => [row.id, row.value.deleted, row.doc && row.doc.is]), [['z', true, null], ['a', undefined, 'a']]);
   await page.close();
@@ -549,21 +561,25 @@ test('changes has PouchDB\'s options and shapes', async () => {
   const page = await openTab(browser, site.origin);
   const got = await page.evaluate(async () => {
     const db = await Database.open('changes');
-    await db.put({ _id: 'a', n: 1 }); // 1
+    const { rev: root } = await db.put({ _id: 'c', n: 0 });
+    await db.put({ _id: 'c', _rev: root, n: 1 });
+    const base = (await db.info()).update_seq;
+    await db.put({ _id: 'a', n: 1 }); // 1 from here on
     await db.put({ _id: 'b', n: 2 }); // 2
     await db.put({ ...await db.get('a'), n: 3 }); // 3: a moves to the end
-    await db.put({ _id: 'c', n: 4 }); // 4
+    await db.put({ ...await db.get('c'), n: 4 }); // 4
     await db.remove(await db.get('b')); // 5
-    await db.bulkDocs([{ _id: 'c', _rev: `1-${'0'.repeat(32)}`, n: 0 }], { new_edits: false }); // 6: c again, with a loser
+    const { rev: loser } = await db.put({ _id: 'c', _rev: root, n: -1 }, { force: true }); // 6: c again, with a loser
     await db.put({ _id: '_local/x', n: 5 }); // not in the feed
     await db.put({ _id: '_design/d', n: 6 }); // 7
     const run = async (options) => {
       const { results, ...rest } = await db.changes(options);
-      return { ...rest, results: results.map(({ seq, id, deleted }) => `${seq} ${id}${deleted ? ' deleted' : ''}`) };
+      rest.last_seq -= base;
+      return { ...rest, results: results.map(({ seq, id, deleted }) => `${seq - base} ${id}${deleted ? ' deleted' : ''}`) };
     };
     const out = {};
     for (const [name, options] of Object.entries({
-      all: undefined, since: { since: 3 }, sinceText: { since: '3' }, now: { since: 'now' }, limit: { limit: 2 }, descending: { descending: true },
+      all: undefined, since: { since: base + 3 }, sinceText: { since: String(base + 3) }, now: { since: 'now' }, limit: { limit: 2 }, descending: { descending: true },
       newest: { descending: true, limit: 1 }, ids: { doc_ids: ['a', 'b', 'nobody'] }, selector: { selector: { n: { $gt: 3 } } },
       filter: { filter: (doc, req) => doc.n >= req.query.least, query_params: { least: 4 } }, quiet: { return_docs: false },
       filterLimit: { filter: (doc) => doc.n > 3, limit: 1 },
@@ -573,7 +589,7 @@ test('changes has PouchDB\'s options and shapes', async () => {
     const feed = db.changes({ limit: 1 });
     for (const event of ['change', 'complete', 'paused', 'active', 'error']) feed.on(event, (detail) => events.push([event, detail]));
     await feed;
-    return { out, results, events };
+    return { out, results, events, loser, base };
   });
   const all = ['3 a', '5 b deleted', '6 c', '7 _design/d'];
   assert.deepEqual(got.out, {
@@ -587,12 +603,12 @@ test('changes has PouchDB\'s options and shapes', async () => {
   const c = got.results.find(({ id }) => id === 'c');
   assert.equal(c.changes.length, 2);
   assert.match(c.changes[0].rev, REV);
-  const loser = `1-${'0'.repeat(32)}`;
+  const { loser, base } = got;
   assert.deepEqual(c, {
-    seq: 6, id: 'c', changes: [{ rev: c.changes[0].rev }, { rev: loser }], doc: { _id: 'c', _rev: c.changes[0].rev, n: 4, _conflicts: [loser] },
+    seq: base + 6, id: 'c', changes: [{ rev: c.changes[0].rev }, { rev: loser }], doc: { _id: 'c', _rev: c.changes[0].rev, n: 4, _conflicts: [loser] },
   });
   const b = got.results.find(({ id }) => id === 'b');
-  assert.deepEqual(b, { seq: 5, id: 'b', changes: [{ rev: b.doc._rev }], deleted: true, doc: { _id: 'b', _rev: b.doc._rev, _deleted: true } });
+  assert.deepEqual(b, { seq: base + 5, id: 'b', changes: [{ rev: b.doc._rev }], deleted: true, doc: { _id: 'b', _rev: b.doc._rev, _deleted: true } });
   assert.deepEqual(got.events.map(([event]) => event), ['change', 'complete']);
   assert.deepEqual(got.events[1][1].results.map(({ id }) => id), ['a']);
   await page.close();
@@ -604,31 +620,31 @@ test('get, bulkGet, bulkDocs and revsDiff have PouchDB\'s options and shapes', a
     const db = await Database.open('reads');
     const R = (c) => c.repeat(32);
     const given = (start, ids, more) => ({ _id: 'a', _rev: `${start}-${ids[0]}`, _revisions: { start, ids }, ...more });
-    const forced = await db.bulkDocs([
+    const { as, told } = await bring(db, [
       given(3, [R('c'), R('b'), R('a')], { is: 'long' }),
       given(2, [R('d'), R('a')], { is: 'short' }),
       given(4, [R('e'), R('f'), R('b'), R('a')], { _deleted: true, is: 'gone' }),
-    ], { new_edits: false });
-    const out = { forced };
+    ]);
+    const rev = (start, c) => as('a', `${start}-${R(c)}`);
+    const out = {};
     out.winner = await db.get('a', { revs: true, conflicts: true, deleted_conflicts: true, revs_info: true, local_seq: true });
     out.open = await db.get('a', { open_revs: 'all' });
-    out.openSome = await db.get('a', { open_revs: [`2-${R('d')}`, `9-${R('9')}`] });
-    out.latest = await db.get('a', { rev: `1-${R('a')}`, latest: true });
-    out.missing = await failure(db.get('a', { rev: `1-${R('a')}` }));
-    out.bulkGet = await db.bulkGet({ docs: [{ id: 'a' }, { id: 'a', rev: `2-${R('d')}` }, { id: 'nobody' }, { id: 'a', rev: `7-${R('7')}` }], revs: true });
+    out.openSome = await db.get('a', { open_revs: [rev(2, 'd'), rev(9, '9')] });
+    out.latest = await db.get('a', { rev: rev(1, 'a'), latest: true });
+    out.missing = await failure(db.get('a', { rev: rev(1, 'a') }));
+    out.bulkGet = await db.bulkGet({ docs: [{ id: 'a' }, { id: 'a', rev: rev(2, 'd') }, { id: 'nobody' }, { id: 'a', rev: rev(7, '7') }], revs: true });
     out.bulkGetErrors = out.bulkGet.results.flatMap(({ docs }) => docs).filter((doc) => doc.error).map(({ error }) => [error instanceof Error, error.status, error.name, error.reason]);
     out.bulkDocs = await db.bulkDocs([{ _id: 'x', n: 1 }, { _id: 'a' }, { n: 2 }, { _id: 'x', n: 2 }]);
     out.bulkErrors = out.bulkDocs.map((row) => row instanceof settee.SetteeError && [row.id, row.error, row.status, row.name, row.reason, JSON.parse(JSON.stringify(row)).name]);
-    out.diff = await db.revsDiff({ a: [`3-${R('c')}`, `5-${R('5')}`, `2-${R('2')}`], new: ['1-x'], x: [] });
+    out.diff = await db.revsDiff({ a: [rev(3, 'c'), rev(5, '5'), rev(2, '2')], new: ['1-x'], x: [] });
     const deleted = await db.remove(await db.get('x'));
     out.deleted = [await failure(db.get('x')), (await db.get('x', { rev: deleted.rev }))];
     out.again = await db.put({ _id: 'x', n: 3 });
     out.info = await db.info();
-    out.body = await db.put({ _id: 'tomb', _deleted: true, why: 'kept' }).then(({ rev }) => db.get('tomb', { rev }));
-    return out;
+    out.body = await db.put({ _id: 'tomb', _deleted: true, why: 'kept' }).then((written) => db.get('tomb', { rev: written.rev }));
+    return told(out);
   });
   const R = (c) => c.repeat(32);
-  assert.deepEqual(got.forced, []);
   assert.deepEqual(got.winner, {
     _id: 'a', _rev: `3-${R('c')}`, is: 'long', _revisions: { start: 3, ids: [R('c'), R('b'), R('a')] }, _local_seq: got.winner._local_seq,
     _conflicts: [`2-${R('d')}`], _deleted_conflicts: [`4-${R('e')}`],

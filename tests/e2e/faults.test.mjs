@@ -6,7 +6,9 @@ import assert from 'node:assert/strict';
 import path from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { PKG } from '../../tools/lib/paths.mjs';
+import { sealing } from './lib/channels.mjs';
 import { launchBrowser, startCouch, waitFor } from './lib/index.mjs';
+import { kind, once } from './lib/kind.mjs';
 import { hashOf, seeded, startFaultProxy } from './lib/proxy.mjs';
 import { editDocs, leavesOf, local } from './lib/sides.mjs';
 import { stories } from './lib/story.mjs';
@@ -21,13 +23,14 @@ let couch;
 let proxy;
 let Database;
 const here = {};
-const { begin, beginInPage, bothTheSame, endSync, heard, judge, openIn, remote, sameLeaves, startSync, toldIn, work } = stories(here);
+const { begin, beginInPage, bothTheSame, endSync, heard, judge, openIn, remote, sameLeaves, startSync, toldIn, work, fill, devices } = stories(here);
 
 before(async () => {
   couch = await startCouch();
   proxy = await startFaultProxy(couch);
-  Object.assign(here, { couch, proxy });
-  ({ Database } = await import(pathToFileURL(path.join(PKG, 'settee.js')).href));
+  const settee = await import(pathToFileURL(path.join(PKG, 'settee.js')).href);
+  Database = kind.sealed ? sealing(settee) : settee.Database;
+  Object.assign(here, { couch, proxy, Database });
 });
 after(async () => {
   await here.browser?.close();
@@ -43,9 +46,10 @@ beforeEach(() => {
 // The same with a database in this process's memory.
 async function beginHere(t, seed) {
   const story = await begin(seed);
-  const db = await Database.open(story.name);
-  t.after(() => db.close());
-  assert.deepEqual(await db.bulkDocs(story.world.here, { new_edits: false }), []);
+  const device = devices.get(story.name);
+  const db = await Database.open(story.name, device && { copyOf: device });
+  t.after(() => Promise.all([db.close(), device?.close()]));
+  await fill(db, story.world.here);
   return { ...story, db, here: local(db), edit: (todo) => editDocs(db, todo) };
 }
 
@@ -97,7 +101,11 @@ const PASSING = [
   ['a request that arrives twice', { type: 'repeat' }, false],
 ];
 
-for (const [title, fault, isBroken, maybeDone] of PASSING) {
+// On sealed channels one of each sort.
+const SOME = ['a request cut after 400 bytes', 'an answer cut after 9,999 bytes', 'status 503', 'status 500 after the work was done', 'half an answer', 'a request that arrives twice'];
+const some = (list, sealed) => (kind.sealed ? list.filter((one) => sealed.includes(one[0] ?? one)) : list);
+
+for (const [title, fault, isBroken, maybeDone] of some(PASSING, SOME)) {
   test(`passing: ${title}`, { timeout: 120_000 }, async (t) => {
     const story = await beginHere(t, title);
     const { world: { lacks }, db, url } = story;
@@ -121,7 +129,7 @@ for (const [title, fault, isBroken, maybeDone] of PASSING) {
 
 // What says that something is wrong with what was asked. Whether it is the document, the login or somebody in between, a
 // client cannot know: it ends with an error, or names the documents that it leaves out, and loses nothing without a word.
-for (const status of [400, 401, 403, 404, 405, 409, 412, 413, 415]) {
+for (const status of some([400, 401, 403, 404, 405, 409, 412, 413, 415], [403, 413])) {
   test(`refusing: status ${status}, once for each kind of request`, { timeout: 60_000 }, async (t) => {
     const story = await beginHere(t, status);
     const { db, url, name } = story;
@@ -146,7 +154,9 @@ for (const status of [400, 401, 403, 404, 405, 409, 412, 413, 415]) {
     // What is missing was told of; and starting over, with the line whole again, brings it.
     const [mine, theirs] = [await leavesOf(story.here), await leavesOf(remote(name))];
     const missing = Object.keys({ ...mine, ...theirs }).filter((id) => String(mine[id]) !== String(theirs[id]));
-    assert.deepEqual(missing.filter((id) => !told.includes(id)), [], `missing, and nobody was told\n${proxy.said()}`);
+    // Nobody here could open what did not come whole, so a sealed one is told by its name there.
+    const unnamed = new Set(told.filter((id) => kind.sealed && id.startsWith('e-')));
+    assert.deepEqual(missing.filter((id) => !told.includes(id)).slice(unnamed.size), [], `missing, and nobody was told\n${proxy.said()}`);
     t.diagnostic(`${new Set(told).size} documents were denied, ${missing.length} were missing`);
     proxy.calm();
     const result = await db.sync(url, { checkpoint: false });
@@ -155,7 +165,7 @@ for (const status of [400, 401, 403, 404, 405, 409, 412, 413, 415]) {
   });
 }
 
-test('another instance_start_time with each answer', { timeout: 60_000 }, async (t) => {
+once('another instance_start_time with each answer', { timeout: 60_000 }, async (t) => {
   const story = await beginHere(t, 11);
   const { world: { lacks }, db, url } = story;
   let lives = 0;
@@ -166,7 +176,7 @@ test('another instance_start_time with each answer', { timeout: 60_000 }, async 
   await judge(story);
 });
 
-test('a server that says when it wants to be asked again', { timeout: 20_000 }, async (t) => {
+once('a server that says when it wants to be asked again', { timeout: 20_000 }, async (t) => {
   const { db, url } = await beginHere(t, 12);
   proxy.plan([{ kind: 'changes', nth: 1, fault: { type: 'status', status: 503, headers: { 'retry-after': '1' } } }]);
   const task = db.replicate.from(url, { ...RETRY, doc_ids: ['same:00'] });
@@ -180,14 +190,14 @@ test('a server that says when it wants to be asked again', { timeout: 20_000 }, 
 
 const seedsOf = (fixed) => SEEDS ?? fixed;
 
-for (const seed of seedsOf([1, 2, 3, 4])) {
+for (const seed of seedsOf(some([1, 2, 3, 4], [1, 2]))) {
   test(`storm: seed ${seed}`, { timeout: 240_000 }, async (t) => {
     const story = await beginHere(t, seed);
     const { db, url } = story;
     proxy.storm({ seed, rate: 0.4, limit: 60 });
-    const once = db.sync(url, RETRY);
-    const told = listen({ push: once.push, pull: once.pull });
-    const { push, pull } = await once;
+    const first = db.sync(url, RETRY);
+    const told = listen({ push: first.push, pull: first.pull });
+    const { push, pull } = await first;
     assert.deepEqual([push.ok, pull.ok, push.doc_write_failures, pull.doc_write_failures], [true, true, 0, 0], `FAULT_SEEDS=${seed}\n${proxy.said()}`);
     heard(told, { broken: true, mayRepeat: true, ended: { push: 'complete', pull: 'complete' } });
     // Each way stopped where its own feed ended, so the push may have ended before the pull; another one brings the rest.
@@ -226,7 +236,7 @@ test('the server is stopped and started, again and again', { timeout: 90_000 }, 
 
 // Nobody is told anything by a line on which nothing comes any more.
 for (const kind of ['wait', 'changes', 'bulk-get', 'bulk-docs', 'attachment']) {
-  test(`silence: a request (${kind}) that is never answered`, { timeout: 60_000 }, async (t) => {
+  once(`silence: a request (${kind}) that is never answered`, { timeout: 60_000 }, async (t) => {
     const story = await beginHere(t, kind);
     // A body adds to the deadline what a slow line takes for it, so what goes over then is to be small.
     if (kind === 'bulk-docs') await story.db.sync(story.url, RETRY);
@@ -244,7 +254,7 @@ for (const kind of ['wait', 'changes', 'bulk-get', 'bulk-docs', 'attachment']) {
 
 // The documents that a server refused once, for a reason that has passed since.
 for (const [kind, status] of [['document', 401], ['document', 403], ['bulk-docs', 413], ['document', 409]]) {
-  test(`a document that was denied (${kind}, ${status}) goes over later`, { timeout: 60_000 }, async (t) => {
+  once(`a document that was denied (${kind}, ${status}) goes over later`, { timeout: 60_000 }, async (t) => {
     const story = await beginHere(t, status);
     proxy.plan([{ kind, nth: 1, fault: { type: 'status', status } }]);
     await story.db.sync(story.url, RETRY).catch((error) => assert.equal(error.status, status));
@@ -255,7 +265,7 @@ for (const [kind, status] of [['document', 401], ['document', 403], ['bulk-docs'
 }
 
 // CouchDB's own form of an attachment that came with `new_edits: false` and no revpos.
-test('attachments whose revpos is 0', { timeout: 20_000 }, async (t) => {
+once('attachments whose revpos is 0', { timeout: 20_000 }, async (t) => {
   const name = await couch.create('revpos');
   const _attachments = { f: { content_type: 'text/plain', revpos: 0, data: Buffer.from('hi').toString('base64') } };
   const source = await Database.open(`${name}-source`);
@@ -277,7 +287,7 @@ for (const [title, fault, isKept] of [
   ['as a web page', { type: 'html' }, false],
   ['not at all', { type: 'status', status: 503 }, false],
 ]) {
-  test(`photos in one answer, which comes ${title}`, { timeout: 60_000, skip: !process.env.COUCHDB_URL && 'pouchdb-server knows no such answer' }, async (t) => {
+  once(`photos in one answer, which comes ${title}`, { timeout: 60_000, skip: !process.env.COUCHDB_URL && 'pouchdb-server knows no such answer' }, async (t) => {
     const name = await couch.create('photos');
     const random = seeded(5);
     const photos = Array.from({ length: 8 }, () => Buffer.from(Array.from({ length: 100_000 }, () => random() * 256)));
@@ -298,7 +308,7 @@ for (const [title, fault, isKept] of [
 }
 
 for (const [way, seed] of ['to', 'from'].flatMap((one) => seedsOf([31, 32]).map((seed) => [one, seed]))) {
-  test(`a login that expires in the middle: ${way}, seed ${seed}`, { timeout: 60_000 }, async (t) => {
+  once(`a login that expires in the middle: ${way}, seed ${seed}`, { timeout: 60_000 }, async (t) => {
     const { world: { lacks }, db, url } = await beginHere(t, seed);
     const random = seeded(seed);
     let [left, isExpired, expiries] = [0, false, 0];
@@ -330,7 +340,7 @@ for (const [way, seed] of ['to', 'from'].flatMap((one) => seedsOf([31, 32]).map(
   });
 }
 
-test('a login that is refused, without retry', { timeout: 20_000 }, async (t) => {
+once('a login that is refused, without retry', { timeout: 20_000 }, async (t) => {
   const { db, url } = await beginHere(t, 33);
   proxy.plan([{ kind: 'attachment', fault: { type: 'status', status: 401 } }]);
   const task = db.replicate.from(url);
@@ -340,7 +350,7 @@ test('a login that is refused, without retry', { timeout: 20_000 }, async (t) =>
   assert.equal(told.filter(({ type }) => type === 'denied').length, 0);
 });
 
-test('in a browser: every fault that passes, once each', { timeout: 120_000 }, async (t) => {
+once('in a browser: every fault that passes, once each', { timeout: 120_000 }, async (t) => {
   const story = await beginInPage('every');
   for (const [title, fault] of PASSING) {
     await work(story);
@@ -361,7 +371,7 @@ test('in a browser: every fault that passes, once each', { timeout: 120_000 }, a
 
 // The browser keeps an answer with an ETag, and asks the server no more than whether it is still true.
 for (const kind of ['changes', 'attachment']) {
-  test(`in a browser: an answer (${kind}) that is damaged and kept by the browser`, { timeout: 30_000 }, async (t) => {
+  once(`in a browser: an answer (${kind}) that is damaged and kept by the browser`, { timeout: 30_000 }, async (t) => {
     const story = await beginInPage(kind);
     t.after(() => story.tab.page.close());
     proxy.plan([{ kind, nth: 1, fault: { type: 'truncate', cached: true } }]);
@@ -373,7 +383,7 @@ for (const kind of ['changes', 'attachment']) {
 }
 
 for (const seed of seedsOf([41])) {
-  test(`in a browser: storm, seed ${seed}`, { timeout: 240_000 }, async (t) => {
+  once(`in a browser: storm, seed ${seed}`, { timeout: 240_000 }, async (t) => {
     const story = await beginInPage(seed);
     proxy.storm({ seed, rate: 0.4, limit: 100 });
     await startSync(story, { retry: true, live: true });
@@ -389,7 +399,7 @@ for (const seed of seedsOf([41])) {
   });
 }
 
-test('in a browser: offline and online again', { timeout: 60_000 }, async () => {
+once('in a browser: offline and online again', { timeout: 60_000 }, async () => {
   const story = await beginInPage('offline');
   const { context } = here.browser;
   const isTold = () => story.tab.page.evaluate(() => [task.push, task.pull].every(({ status }) => status.phase === 'offline'));
@@ -420,7 +430,7 @@ test('in a browser: offline and online again', { timeout: 60_000 }, async () => 
 // Kills whoever replicates at the n-th request of some kind; the seed says which. Every third time it is not the tab but the
 // whole browser, as in a power cut.
 for (const seed of seedsOf([51])) {
-  test(`in a browser: killed again and again in the middle, seed ${seed}`, { timeout: 150_000 }, async (t) => {
+  once(`in a browser: killed again and again in the middle, seed ${seed}`, { timeout: 150_000 }, async (t) => {
     const random = seeded(hashOf(`kill ${seed}`));
     let own = await launchBrowser();
     const { userDataDir } = own;
@@ -459,7 +469,7 @@ for (const seed of seedsOf([51])) {
 }
 
 // Nobody tells a push that has nothing to send that what it sent is gone.
-test('a server database that is made anew gets everything again, though nothing changes', { timeout: 60_000 }, async (t) => {
+once('a server database that is made anew gets everything again, though nothing changes', { timeout: 60_000 }, async (t) => {
   const story = await beginHere(t, 51);
   const task = story.db.sync(story.url, { ...RETRY, live: true });
   await waitFor(async () => areLive(task.push, task.pull) && await sameLeaves(story), { what: 'both ways live' });
@@ -478,7 +488,7 @@ test('a server database that is made anew gets everything again, though nothing 
   await judge(story);
 });
 
-test('a login is taken or refused by the server, and says so', { timeout: 60_000 }, async (t) => {
+once('a login is taken or refused by the server, and says so', { timeout: 60_000 }, async (t) => {
   if (!couch.auth) return t.skip('this server lets everybody in');
   const { db, name } = await beginHere(t, 52);
   const url = proxy.dbUrl(name, null);
@@ -498,7 +508,7 @@ test('a login is taken or refused by the server, and says so', { timeout: 60_000
 });
 
 // CouchDB answers 500 where a validation function throws something odd: for ever, and to that document alone.
-test('a document that a server cannot judge keeps no other back', { timeout: 60_000 }, async (t) => {
+once('a document that a server cannot judge keeps no other back', { timeout: 60_000 }, async (t) => {
   if (!couch.isCouchDB) return t.skip('pouchdb-server runs no validation functions');
   const { db, name, url, here } = await beginHere(t, 53);
   await couch.must('PUT', `/${name}/_design/odd`, { validate_doc_update: 'function (doc) { if (doc.isOdd) nothing.like.this(); }' });

@@ -1,11 +1,25 @@
 // Many tabs, one replicator: a leader runs a live replication for all, and is followed when it goes.
 import { test } from 'node:test';
 import assert from 'node:assert/strict';
+import { onServer, openHouse, sealedOnServer } from './lib/ends.mjs';
 import { launchBrowser, startCouch, waitFor } from './lib/index.mjs';
+import { kind } from './lib/kind.mjs';
 import { stage } from './lib/stage.mjs';
 import { openTab, startSite } from './lib/tab.mjs';
 
 const here = stage({ site: () => startSite(), couch: () => startCouch(), browser: () => launchBrowser() });
+
+// A database on the server, made for that of this name here.
+async function begin(name) {
+  const { browser, couch, site } = here;
+  const there = await couch.create(name);
+  const url = couch.dbUrl(there);
+  if (!kind.sealed) return { url, there: onServer(couch, there, url) };
+  const page = await openTab(browser, site.origin);
+  await openHouse(page);
+  await page.evaluate((called) => house.open(called, {}), name);
+  return { url, there: await sealedOnServer(page, couch, there, url, { local: name }) };
+}
 
 const START = async ({ name, url }) => {
   globalThis.db = await Database.open(name);
@@ -34,10 +48,10 @@ async function asking(pages) {
 }
 
 test('one of three tabs replicates, all know, and the next takes over', { timeout: 90_000 }, async () => {
-  const name = await here.couch.create('leader');
+  const { url, there } = await begin('leader');
   const pages = [];
   for (let i = 0; i < 3; i += 1) {
-    pages.push(await follow('leader', here.couch.dbUrl(name)));
+    pages.push(await follow('leader', url));
     await live(pages[i]);
     // Who comes later is told as well that all is done, and nobody twice.
     await waitFor(() => pages[i].evaluate(() => pauses > 0), { what: 'the event `paused`' });
@@ -45,19 +59,19 @@ test('one of three tabs replicates, all know, and the next takes over', { timeou
   assert.deepEqual(await Promise.all(pages.map((page) => page.evaluate(() => pauses))), [1, 1, 1]);
   assert.deepEqual(await asking(pages), [true, false, false]);
 
-  await here.couch.must('PUT', `/${name}/from-there`, { n: 1 });
+  await there.write({ _id: 'from-there', n: 1 });
   for (const page of pages) {
     await waitFor(() => page.evaluate(() => changes.some(([direction, id]) => direction === 'pull' && id === 'from-there')), { what: 'the change in every tab' });
     await waitFor(() => page.evaluate(() => sync.status.bytes.down > 0));
   }
   await pages[2].evaluate(() => db.put({ _id: 'from-a-follower' }));
-  await waitFor(async () => (await here.couch.request('GET', `/${name}/from-a-follower`)).status === 200, { what: 'a follower\'s document on the server' });
+  await waitFor(() => there.get('from-a-follower'), { what: 'a follower\'s document on the server' });
   await waitFor(() => pages[2].evaluate(() => sync.isPushed('from-a-follower')), { what: 'isPushed() in a follower' });
 
   // A call in a follower is as one in the leader.
   await pages[1].evaluate(() => sync.pause());
   for (const page of pages) await waitFor(async () => await phase(page) === 'paused', { what: 'the pause in every tab' });
-  await here.couch.must('PUT', `/${name}/while-paused`, { n: 2 });
+  await there.write({ _id: 'while-paused', n: 2 });
 
   // The leader goes; what was asked of it holds.
   await pages[0].close();
@@ -76,7 +90,7 @@ test('one of three tabs replicates, all know, and the next takes over', { timeou
   const result = await pages[leading].evaluate(async () => { sync.cancel(); return sync; });
   assert.equal(result.pull.status, 'cancelled');
   const last = pages[3 - leading];
-  await here.couch.must('PUT', `/${name}/at-last`, { n: 3 });
+  await there.write({ _id: 'at-last', n: 3 });
   await waitFor(() => last.evaluate(() => db.get('at-last').then(() => true, () => false)), { what: 'the last tab leading' });
   await live(last);
   await Promise.all(pages.slice(1).map((page) => page.close()));
@@ -105,17 +119,17 @@ async function leaderOf(pages) {
 }
 
 test('a leader that nobody sees gives way to a tab that somebody looks at', { timeout: 90_000 }, async () => {
-  const name = await here.couch.create('seen');
+  const { url, there } = await begin('seen');
   const pages = [];
   for (let i = 0; i < 3; i += 1) {
-    pages.push(await follow('seen', here.couch.dbUrl(name)));
+    pages.push(await follow('seen', url));
     await live(pages[i]);
     await show(pages[i], i === 0);
   }
   const [first, second, third] = pages;
   assert.equal(await leaderOf(pages), 0);
   await second.evaluate(() => db.put({ _id: 'before' }));
-  await waitFor(async () => (await here.couch.request('GET', `/${name}/before`)).status === 200);
+  await waitFor(() => there.get('before'));
 
   // Leafed past, the third is not worth it; looked at, it leads, before its turn.
   await show(first, false);
@@ -131,10 +145,10 @@ test('a leader that nobody sees gives way to a tab that somebody looks at', { ti
   await waitFor(async () => await leaderOf(pages) === 2, { what: 'the third tab leading' });
   for (const page of pages) await live(page);
   assert.ok(!(await third.evaluate(() => phases)).includes('stopped'), 'it was not over');
-  await here.couch.must('PUT', `/${name}/from-there`, { n: 1 });
+  await there.write({ _id: 'from-there', n: 1 });
   await first.evaluate(() => db.put({ _id: 'from-the-first' }));
   for (const page of pages) await waitFor(() => page.evaluate(() => db.get('from-there').then(() => true, () => false)), { what: 'what came from there' });
-  await waitFor(async () => (await here.couch.request('GET', `/${name}/from-the-first`)).status === 200, { what: 'what went there' });
+  await waitFor(() => there.get('from-the-first'), { what: 'what went there' });
   for (const page of pages) assert.deepEqual(await page.evaluate(() => [sync.ended, sync.push.status.error, sync.pull.status.error]), [false, null, null]);
 
   // A pause that was asked for before holds under the next leader, and one who is seen keeps the lead.
@@ -153,7 +167,7 @@ test('a leader that nobody sees gives way to a tab that somebody looks at', { ti
   // The one that made way takes its turn again when the others are gone, and ends like any other.
   await Promise.all([second.close(), third.close()]);
   await waitFor(async () => await leaderOf([first]) === 0, { what: 'the first tab leading again' });
-  await here.couch.must('PUT', `/${name}/at-last`, { n: 1 });
+  await there.write({ _id: 'at-last', n: 1 });
   await waitFor(() => first.evaluate(() => db.get('at-last').then(() => true, () => false)), { what: 'the first tab going on' });
   const { pull } = await first.evaluate(async () => { sync.cancel(); return sync; });
   assert.equal(pull.status, 'cancelled');
@@ -161,18 +175,41 @@ test('a leader that nobody sees gives way to a tab that somebody looks at', { ti
 });
 
 test('a leader whose tab crashes is followed at once', { timeout: 60_000 }, async () => {
-  const name = await here.couch.create('crash');
-  const first = await follow('crash', here.couch.dbUrl(name));
+  const { url, there } = await begin('crash');
+  const first = await follow('crash', url);
   await live(first);
-  const second = await follow('crash', here.couch.dbUrl(name));
+  const second = await follow('crash', url);
   await live(second);
   const session = await here.browser.context.newCDPSession(first);
   const crashed = new Promise((resolve) => { first.once('crash', resolve); });
   session.send('Page.crash').catch(() => {});
   await crashed;
-  await here.couch.must('PUT', `/${name}/after`, { n: 1 });
+  await there.write({ _id: 'after', n: 1 });
   await waitFor(() => second.evaluate(() => db.get('after').then(() => true, () => false)), { what: 'the change in the tab that is left' });
   await first.close();
   await second.close();
   here.browser.errors.splice(0, Infinity, ...here.browser.errors.filter((error) => !error.includes('the page crashed')));
 });
+
+if (kind.sealed) {
+  test('a tab with keys is told plain ids by a leader without', { timeout: 60_000 }, async () => {
+    const { url, there } = await begin('without-keys');
+    const leading = await openTab(here.browser, here.site.origin);
+    await leading.evaluate(() => { globalThis.Database = settee.Database; });
+    await leading.evaluate(START, { name: 'without-keys', url });
+    await live(leading);
+    const following = await follow('without-keys', url);
+    await live(following);
+    assert.deepEqual([await leading.evaluate(() => db.locked), await following.evaluate(() => db.locked)], [true, false]);
+    assert.equal(await leaderOf([leading, following]), 0);
+    await there.write({ _id: 'from-there', n: 1 });
+    const heard = (page) => waitFor(() => page.evaluate(() => changes.length && changes), { what: 'the change' });
+    assert.deepEqual(await heard(following), [['pull', 'from-there']]);
+    assert.match((await heard(leading))[0][1], /^e-/);
+    await following.evaluate(() => db.put({ _id: 'from-here' }));
+    await waitFor(() => there.get('from-here'), { what: 'the follower\'s document' });
+    await waitFor(() => following.evaluate(() => sync.isPushed('from-here')), { what: 'isPushed() in a follower' });
+    assert.equal((await leading.evaluate(() => failure(sync.isPushed('from-here')))).name, 'locked');
+    await Promise.all([leading.close(), following.close()]);
+  });
+}

@@ -5,14 +5,19 @@ import assert from 'node:assert/strict';
 import path from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { PKG } from '../../tools/lib/paths.mjs';
+import { sealing } from './lib/channels.mjs';
 import { startCouch, waitFor } from './lib/index.mjs';
+import { kind } from './lib/kind.mjs';
 import { startFaultProxy } from './lib/proxy.mjs';
 import { stage } from './lib/stage.mjs';
 
 const here = stage({
   couch: () => startCouch(),
   proxy: ({ couch }) => startFaultProxy(couch),
-  settee: () => import(pathToFileURL(path.join(PKG, 'settee.js')).href),
+  async settee() {
+    const settee = await import(pathToFileURL(path.join(PKG, 'settee.js')).href);
+    return kind.sealed ? { ...settee, Database: sealing(settee) } : settee;
+  },
 });
 
 async function begin(t) {
@@ -20,6 +25,7 @@ async function begin(t) {
   const name = await couch.create('options');
   const db = await Database.open(name);
   t.after(() => db.close());
+  if (kind.sealed) await db.replicate.to(couch.dbUrl(name)); // its log
   proxy.calm();
   proxy.clear();
   return { name, db, url: proxy.dbUrl(name), asked: (kind) => proxy.requests.filter((request) => request.kind === kind) };

@@ -50,6 +50,68 @@ async function leafOf({ _id, _rev, _deleted = false, _revisions, _attachments = 
   return { path: _revisions.ids.map((id, at) => `${_revisions.start - at}-${id}`), deleted: _deleted, body, attachments };
 }
 
+/**
+ * Brings documents with their histories into a Database, as `new_edits: false` does. A sealed channel does not take that: there
+ * each history is made by edits in further copies of the channel (`Database` being that of channels.mjs), and comes from them by
+ * replication. Its revisions have other ids then; with `inOrder` in the order of those given, of up to three that have ancestors.
+ *
+ * Answers { as, told }: as(id, rev) is the revision made for the one given, told(value) a copy of a JSON value with all
+ * revisions as they were given.
+ */
+export async function bring(Database, db, docs, { inOrder = false } = {}) {
+  if (!db.sealed) {
+    const failed = await db.bulkDocs(docs, { new_edits: false });
+    if (failed.length) throw failed[0];
+    return { as: (id, rev) => rev, told: (value) => value };
+  }
+  const copy = () => Database.open(`${db.name}~${crypto.randomUUID()}`, { storage: 'memory', copyOf: db });
+  const pending = new Map();
+  for (const doc of docs) pending.set(doc._id, [...pending.get(doc._id) ?? [], doc]);
+  const made = new Map(); // of each document, the revision for each that was given
+  const all = await copy();
+  for (let attempt = 0; pending.size; attempt += 1) {
+    const copies = []; // one for each root that a document has
+    const settled = [];
+    for (const [id, leaves] of pending) {
+      const revs = new Map();
+      const roots = [];
+      for (const { _id, _rev, _revisions, ...body } of leaves) {
+        const [start, hash] = _rev.split('-');
+        const path = (_revisions?.ids ?? [hash]).map((one, i) => `${start - i}-${one}`).reverse();
+        if (!roots.includes(path[0])) roots.push(path[0]);
+        const at = roots.indexOf(path[0]);
+        copies[at] ??= await copy();
+        for (const [i, rev] of path.entries()) {
+          if (revs.has(rev)) continue;
+          const doc = { ...rev === _rev ? body : { ancestor: rev, attempt }, _id: id, _rev: revs.get(path[i - 1]) };
+          revs.set(rev, (await copies[at].put(doc, { force: true })).rev);
+        }
+      }
+      const given = leaves.map(({ _rev }) => _rev).sort();
+      const isAfter = (rev, i) => !i || Number.parseInt(given[i - 1], 10) < Number.parseInt(rev, 10) || revs.get(given[i - 1]) < revs.get(rev);
+      if (!inOrder || leaves.length > 3 || given.every(isAfter)) {
+        made.set(id, revs);
+        settled.push(id);
+      }
+    }
+    for (const one of copies) {
+      await one.replicate.to(all, { doc_ids: settled });
+      await one.close();
+    }
+    for (const id of settled) pending.delete(id);
+  }
+  await all.replicate.to(db);
+  await all.close();
+  const given = new Map([...made.values()].flatMap((revs) => [...revs].map(([rev, own]) => [own, rev])));
+  return {
+    as: (id, rev) => made.get(id)?.get(rev) ?? rev,
+    told: (value) => JSON.parse(JSON.stringify(value), (name, member) => {
+      if (name === '_revisions') return { ...member, ids: member.ids.map((id, i) => given.get(`${member.start - i}-${id}`)?.replace(/^\d+-/, '') ?? id) };
+      return typeof member === 'string' ? given.get(member) ?? member : member;
+    }),
+  };
+}
+
 // Edits a Database: documents as put() takes them, and those with `edit` as the next revision of that document. Gives the
 // _id and _rev of each.
 export async function editDocs(db, todo) {

@@ -2,7 +2,8 @@
 // sides hold and have told in the end.
 import assert from 'node:assert/strict';
 import { launchBrowser } from './browser.mjs';
-import { censusOf, leavesOf } from './sides.mjs';
+import { kind } from './kind.mjs';
+import { bring, censusOf, editDocs, leavesOf, local } from './sides.mjs';
 import { openTab, startSite } from './tab.mjs';
 import { complaints } from './telling.mjs';
 import { waitFor } from './wait.mjs';
@@ -12,16 +13,46 @@ import { lost, worldOf } from './world.mjs';
 // are added to it when a page is wanted first.
 export function stories(here) {
   const must = (...args) => here.couch.must(...args);
-  const remote = (name) => ({
-    changes: async () => (await must('GET', `/${name}/_changes?style=all_docs`)).results,
-    bulkGet: async (docs) => (await must('POST', `/${name}/_bulk_get?revs=true&attachments=true`, { docs })).results,
-  });
+  // Of each sealed database of the server another device (in this process, by `here.Database`), which sees what is in there, and
+  // writes there.
+  const devices = new Map();
+  const exchange = (name, way) => devices.get(name).replicate[way](here.couch.dbUrl(name));
+  function remote(name) {
+    if (!devices.has(name)) {
+      return {
+        changes: async () => (await must('GET', `/${name}/_changes?style=all_docs`)).results,
+        bulkGet: async (docs) => (await must('POST', `/${name}/_bulk_get?revs=true&attachments=true`, { docs })).results,
+      };
+    }
+    const { changes, bulkGet } = local(devices.get(name));
+    return {
+      async changes() {
+        await exchange(name, 'from');
+        return changes();
+      },
+      bulkGet,
+    };
+  }
+
+  // Brings documents of a world along; from then on it has the revisions that they have.
+  async function fill(db, docs) {
+    const { as } = await bring(here.Database, db, docs);
+    for (const doc of docs) doc._rev = as(doc._id, doc._rev);
+  }
+
   const lastSaid = () => here.proxy.said().split('\n').slice(-60).join('\n');
 
   // A story's two sides, filled: the server's database `name` at `url` (through the proxy) and what `world.here` belongs to.
   async function begin(seed) {
     const world = worldOf(seed);
     const name = await here.couch.create('faults');
+    if (kind.sealed) {
+      const device = await here.Database.open(`${name}~device`);
+      devices.set(name, device);
+      await fill(device, world.there);
+      await exchange(name, 'to');
+      return { world, name, url: here.proxy.dbUrl(name) };
+    }
     const refused = (await must('POST', `/${name}/_bulk_docs`, { docs: world.there, new_edits: false })).filter(({ error }) => error);
     assert.deepEqual(refused, []);
     return { world, name, url: here.proxy.dbUrl(name) };
@@ -54,7 +85,11 @@ export function stories(here) {
       { _id: `new:${side}:${turns}`, side }, { _id: `photo:${side}:${turns}`, side, _attachments: photo },
       { edit: plain(side, 2 * turns), side, turns }, { edit: plain(side, 2 * turns + 1), _deleted: true },
     ];
-    if (sides.includes('there')) {
+    if (sides.includes('there') && devices.has(name)) {
+      await exchange(name, 'from');
+      world.there.push(...await editDocs(devices.get(name), todo('there')));
+      await exchange(name, 'to');
+    } else if (sides.includes('there')) {
       for (const { edit: id, ...doc } of todo('there')) {
         if (id) Object.assign(doc, { _id: id, _rev: (await must('GET', `/${name}/${id}`))._rev });
         const { rev } = await must('PUT', `/${name}/${doc._id}`, doc);
@@ -109,5 +144,5 @@ export function stories(here) {
     });
   }
 
-  return { begin, beginInPage, bothTheSame, endSync, heard, isLive, judge, openIn, remote, sameLeaves, startSync, toldIn, work };
+  return { begin, beginInPage, bothTheSame, endSync, heard, isLive, judge, openIn, remote, sameLeaves, startSync, toldIn, work, fill, devices };
 }
