@@ -150,15 +150,22 @@ impl Keys {
         Ok((name, StoredLeaf { rev: leaf.rev.clone(), deleted: leaf.deleted, body, attachments }))
     }
 
-    /// Whether a revision from elsewhere is what its author sealed, in its place; and what of the history it
-    /// came with is proved, the revision first. `known` gives the lines of revisions that are stored here.
+    /// Whether a revision from elsewhere is what its author sealed, in its place. Leaves of it what is proved: of
+    /// the history it came with, since the rest might hide a revision that is still to come; and where its
+    /// attachments came from. `known` gives the lines of revisions that are stored here.
     pub(super) fn verify(
         &self,
-        doc: &ReplicatedDoc,
+        doc: &mut ReplicatedDoc,
         known: &dyn Fn(&Rev) -> Option<Hash>,
-    ) -> Result<Vec<Rev>, Refusal> {
+    ) -> Result<(), Refusal> {
         let stubs = stubs(&doc.attachments)?;
-        Ok(open_revision(&self.channel, &received(doc, &stubs), known)?.path)
+        let opened = open_revision(&self.channel, &received(doc, &stubs), known)?;
+        doc.path = opened.path;
+        for stub in opened.files.iter().map(FileEntry::stub) {
+            let shown = doc.attachments.iter_mut().find(|shown| shown.name == stub.name);
+            shown.into_iter().for_each(|shown| shown.revpos = stub.revpos);
+        }
+        Ok(())
     }
 
     /// Seals an attachment's bytes for a document. They are read twice, in pieces. `copied` is what they were
