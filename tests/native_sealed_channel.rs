@@ -373,6 +373,29 @@ fn what_a_lying_server_sends_changes_nothing_is_kept_aside_and_does_not_stop_the
     }
 }
 
+/// PouchDB's server numbers an attachment by the revision that it was sent with again.
+#[test]
+fn where_an_attachment_came_from_is_believed_of_its_author_alone() {
+    let (a, b) = devices();
+    let scene = Scene::new(&a);
+    copy(&scene.server, &b.db);
+    let (id, _) = scene.photo.clone();
+    let revpos = scene.get(&scene.photo).attachments[0].revpos;
+    for told in [revpos + 1, 1 << 40, 0] {
+        let mut edited = get(&a.db, "photo").unwrap();
+        edited["caption"] = json!(told);
+        let rev = put(&a.db, edited).unwrap();
+        copy(&a.db, &scene.server);
+        let mut doc = stored(&scene.server, &id, &rev);
+        doc.attachments[0].revpos = told;
+        let outcomes = block_on(b.db.write_replicated(vec![doc])).unwrap();
+        assert!(outcomes.iter().all(Result::is_ok), "{told}: {outcomes:?}");
+        assert_eq!(quarantine(&b.db), [], "{told}");
+        assert_eq!(get(&b.db, "photo").unwrap()["caption"], told, "{told}");
+        assert_eq!(stored(&b.db, &id, &rev).attachments[0].revpos, revpos, "{told}");
+    }
+}
+
 #[test]
 fn what_was_refused_of_one_server_is_taken_from_another_that_does_not_lie() {
     let (a, b) = devices();

@@ -7,12 +7,14 @@ import { randomBytes } from 'node:crypto';
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { couchClient, splitCredentials, startPouchServer } from './lib/couch.mjs';
-import { TARGET, inRoot } from './lib/paths.mjs';
+import { PKG, TARGET, WWW, inRoot } from './lib/paths.mjs';
 import { freePort } from './lib/ports.mjs';
+import { SAMPLES } from './lib/samples.mjs';
 import { bold, dim, note, step } from './lib/say.mjs';
 import { startStaticServer } from './lib/static.mjs';
 
-const DATABASE = 'photos';
+const PRIVATE = 'gallery';
+const CLEAR = 'photos';
 const toStop = [];
 let stopping = null;
 
@@ -71,7 +73,7 @@ async function yourServer(raw) {
 // What keeps pages of this origin from talking to the server; [] if nothing.
 async function corsProblems(server, origin) {
   const problems = [];
-  const res = await fetch(`${server.url}/${DATABASE}`, {
+  const res = await fetch(`${server.url}/${PRIVATE}`, {
     method: 'OPTIONS',
     headers: { origin, 'access-control-request-method': 'PUT', 'access-control-request-headers': 'authorization,content-type' },
   }).catch(() => null);
@@ -88,8 +90,9 @@ async function corsProblems(server, origin) {
   return problems;
 }
 
-function startSeeding(server) {
-  const child = spawn(process.execPath, [inRoot('tools/seed.mjs'), `${server.url}/${DATABASE}`], {
+// Draws the photos, and puts them into the gallery that is not sealed if `into` it is wanted.
+function startSeeding(server, into) {
+  const child = spawn(process.execPath, [inRoot('tools/seed.mjs'), ...into ? [`${server.url}/${CLEAR}`] : []], {
     env: { ...process.env, SEED_AUTH: server.auth ? `${server.auth.username}:${server.auth.password}` : '' },
     stdio: ['ignore', 'pipe', 'inherit'],
   });
@@ -101,32 +104,42 @@ async function main() {
   const server = process.env.COUCHDB_URL ? await yourServer(process.env.COUCHDB_URL) : await ownServer();
   if (stopping) return;
 
-  const database = new URL(`${server.url}/${DATABASE}`);
-  let link = `/?server=${encodeURIComponent(database.href)}`;
+  // The private gallery begins empty: nobody but a device of its owner can put something into it.
+  const created = await couchClient(server).request('PUT', `/${PRIVATE}`);
+  if (![200, 201, 202, 412].includes(created.status)) throw new Error(`the database ${PRIVATE} could not be created: ${created.json?.reason || created.status}`);
+
   const redirects = {};
-  if (server.auth) {
+  const linkTo = (name) => {
+    const database = new URL(`${server.url}/${name}`);
+    const address = () => `/?db=${name}&samples=/samples/&server=${encodeURIComponent(database.href)}`;
+    if (!server.auth) return address();
     // The page gets the name and password, the terminal does not.
     database.username = server.auth.username;
     database.password = server.auth.password;
-    link = `/open/${randomBytes(8).toString('hex')}`;
-    redirects[link] = `/?server=${encodeURIComponent(database.href)}`;
-  }
-  const gallery = await startStaticServer({ port: await freePort(8080), redirects });
+    const link = `/open/${randomBytes(8).toString('hex')}`;
+    redirects[link] = address();
+    return link;
+  };
+  const links = { private: linkTo(PRIVATE), clear: linkTo(CLEAR) };
+  mkdirSync(SAMPLES, { recursive: true });
+  const gallery = await startStaticServer({ port: await freePort(8080), redirects, mounts: { '/settee/': PKG, '/samples/': SAMPLES, '/': WWW } });
   toStop.push(gallery.stop);
 
   // A database that has something in it is somebody's; it is not added to.
-  const info = server.own ? null : await couchClient(server).request('GET', `/${DATABASE}`);
+  const info = server.own ? null : await couchClient(server).request('GET', `/${CLEAR}`);
   const seeding = server.own || info.status === 404 || info.json?.doc_count === 0;
-  if (seeding) startSeeding(server);
+  startSeeding(server, seeding);
 
   console.log('');
-  console.log(`  ${bold('The gallery')}   ${bold(gallery.origin + link)}`);
-  console.log(`  The server    ${server.url}/${DATABASE}${server.own ? '' : '  (yours, from COUCHDB_URL)'}`);
+  console.log(`  ${bold('The gallery')}   ${bold(gallery.origin + links.private)}`);
+  console.log(`  Not sealed    ${gallery.origin + links.clear}`);
+  console.log(`  The server    ${server.url}/${PRIVATE}${server.own ? '' : '  (yours, from COUCHDB_URL)'}`);
   console.log('');
-  console.log('  Open the gallery in two browsers and add a photo in one of them.');
+  console.log('  Open the gallery in two browsers: start it in one, open it in the other with the recovery code.');
+  console.log('  Add a photo in one of them.');
   console.log(dim('  Ctrl-C stops everything.'));
   console.log('');
-  if (seeding && !server.own) note(`A few drawn photos are being added to ${DATABASE}, which was ${info.status === 404 ? 'not there yet' : 'empty'}.`);
+  if (seeding && !server.own) note(`A few drawn photos are being added to ${CLEAR}, which was ${info.status === 404 ? 'not there yet' : 'empty'}.`);
 
   if (!server.own) {
     const problems = await corsProblems(server, gallery.origin);

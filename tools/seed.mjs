@@ -5,39 +5,16 @@
 //
 // SEED_AUTH holds the credentials as user:password where the server wants
 // them. Creates the database when it is missing, leaves photos that are there
-// or were deleted alone. Drawn files are kept in target/demo/photos.
+// or were deleted alone. Without an address it only draws them.
 import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
-import path from 'node:path';
-import jpeg from 'jpeg-js';
 import { couchClient } from './lib/couch.mjs';
-import { paint, SCENES, shrink } from './lib/paint.mjs';
-import { TARGET, inRoot } from './lib/paths.mjs';
+import { SCENES } from './lib/paint.mjs';
+import { draw, drawAll } from './lib/samples.mjs';
 import { fail } from './lib/say.mjs';
 
-const THUMB_SIDE = 512;
-
 const address = process.argv[2];
-if (!address) fail('which database? For example: node tools/seed.mjs http://127.0.0.1:5984/photos');
 const [username, ...password] = (process.env.SEED_AUTH || '').split(':');
-const db = couchClient({ url: address.replace(/\/+$/, ''), auth: username ? { username, password: password.join(':') } : null });
-
-const paintHash = createHash('sha256').update(readFileSync(inRoot('tools/lib/paint.mjs'))).digest('hex').slice(0, 8);
-const folder = path.join(TARGET, 'demo/photos', paintHash);
-mkdirSync(folder, { recursive: true });
-
-function draw(scene) {
-  const file = path.join(folder, scene.name);
-  const small = path.join(folder, `thumb-${scene.name}`);
-  if (!existsSync(file)) {
-    const picture = paint(scene);
-    for (const [to, content, quality] of [[small, shrink(picture, THUMB_SIDE), 82], [file, picture, 86]]) {
-      writeFileSync(`${to}.part`, jpeg.encode(content, quality).data);
-      renameSync(`${to}.part`, to);
-    }
-  }
-  return { original: readFileSync(file), thumb: readFileSync(small) };
-}
+const db = address && couchClient({ url: address.replace(/\/+$/, ''), auth: username ? { username, password: password.join(':') } : null });
 
 async function seed() {
   const created = await db.request('PUT', '');
@@ -64,7 +41,8 @@ async function seed() {
 }
 
 try {
-  const added = await seed();
+  drawAll();
+  const added = address ? await seed() : 0;
   if (added) console.log(`${added} drawn photos are in the database`);
 } catch (error) {
   fail(`seeding: ${error.message}`);

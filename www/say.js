@@ -11,6 +11,11 @@ export function settle() {
   if (place.parentElement !== home) home.append(spoken, place);
 }
 
+/** Takes back what was said: it may name what is locked now. */
+export function hush() {
+  place.replaceChildren();
+}
+
 /**
  * @param {string} text
  * @param {{error?: boolean, action?: string, run?: () => unknown, seconds?: number}} [options]
@@ -52,4 +57,17 @@ export function say(text, { error = false, action, run, seconds = error ? 12 : 6
   place.append(toast);
   while (place.children.length > 4) place.firstElementChild.remove();
   wait();
+}
+
+/** Runs what a button began; meanwhile it is out of use and says `data-busy`, if it has that. */
+export async function busy(button, work) {
+  const words = button.textContent;
+  button.disabled = true;
+  if (button.dataset.busy) button.textContent = button.dataset.busy;
+  try {
+    return await work();
+  } finally {
+    button.disabled = false;
+    if (button.dataset.busy) button.textContent = words;
+  }
 }

@@ -68,11 +68,57 @@ export function mayConnectUnasked(url, { remembered, empty }) {
     || (isLoopback(hostname) && isLoopback(location.hostname));
 }
 
+/**
+ * What a database on a server holds.
+ * @returns {Promise<'nothing' | 'private' | 'clear' | 'closed' | 'unknown'>} `closed`: it asks who we are;
+ *   `unknown`: it was not reached, or is no CouchDB
+ */
+export async function whatIsAt(url) {
+  const { username, password } = new URL(url);
+  const headers = { accept: 'application/json' };
+  if (username) {
+    const login = new TextEncoder().encode(`${decodeURIComponent(username)}:${decodeURIComponent(password)}`);
+    headers.authorization = `Basic ${btoa(String.fromCharCode(...login))}`;
+  }
+  const ids = async (asked) => {
+    const answer = await fetch(`${shown(url)}/_all_docs?${new URLSearchParams(asked)}`, {
+      headers, credentials: 'omit', cache: 'no-store', signal: AbortSignal.timeout(8000),
+    });
+    if (answer.ok) return (await answer.json()).rows.map((row) => row.id);
+    if (answer.status === 404) return [];
+    throw Object.assign(new Error(), { status: answer.status });
+  };
+  try {
+    // The log of a sealed channel, without which there is none; then anything but rules for the server.
+    if ((await ids({ startkey: '"k-"', endkey: '"k."', limit: 1 })).length) return 'private';
+    return (await ids({ limit: 4 })).some((id) => !id.startsWith('_design/')) ? 'clear' : 'nothing';
+  } catch (error) {
+    return [401, 403].includes(error.status) ? 'closed' : 'unknown';
+  }
+}
+
+/** Why a gallery that never met this database should not be kept in step with it; '' if nothing speaks against it. */
+export async function objection(url, isPrivate) {
+  const holds = await whatIsAt(url);
+  if (holds === 'private') {
+    return isPrivate
+      ? 'Another private gallery is kept at this address already. Each needs an address of its own. If it is yours, open it in a browser that has no gallery yet, with its recovery code.'
+      : 'A private gallery is kept at this address. Photos that are not sealed do not belong there: choose another address.';
+  }
+  if (holds === 'clear' && isPrivate) return 'There are things at this address that are not sealed. A private gallery needs an address of its own.';
+  return '';
+}
+
 export class Memory {
   #key;
 
   constructor(database) {
     this.#key = `settee:server:${database}`;
+  }
+
+  /** Whether this gallery is kept in step with that database already. */
+  knows(url) {
+    return Boolean(this.url) && shown(this.url) === shown(url);
   }
 
   get url() {

@@ -1,6 +1,6 @@
 // The small dialog with the server's address and how things stand.
 
-import { parseServer, shown } from './server.js';
+import { hostOf, objection, parseServer, shown } from './server.js';
 import { settle } from './say.js';
 
 const $ = (id) => document.getElementById(id);
@@ -11,6 +11,14 @@ const size = (bytes) => {
   for (; bytes >= 1000 && at < units.length - 1; at++) bytes /= 1000;
   return `${bytes.toLocaleString(undefined, { maximumFractionDigits: bytes < 10 && at > 1 ? 1 : 0 })} ${units[at]}`;
 };
+
+/** The one sentence about what a server sees. */
+export function shows(isPrivate, url) {
+  const who = url ? `Whoever runs ${hostOf(url)}` : 'Whoever runs the server';
+  return isPrivate
+    ? `${who} cannot look at your photos, captions or names, but sees how many photos there are, how large they are, and when and from where they come.`
+    : `${who} can see every photo, caption and file name; so can everyone who uses the same address.`;
+}
 
 async function storageWords() {
   const { usage, quota } = await navigator.storage.estimate();
@@ -24,10 +32,13 @@ export class Settings {
   #dialog = $('settings');
   #sync;
   #memory;
+  #store;
+  #asking = 0;
 
-  constructor(sync, memory) {
+  constructor(sync, memory, store) {
     this.#sync = sync;
     this.#memory = memory;
+    this.#store = store;
     $('settings-form').addEventListener('submit', (event) => {
       event.preventDefault();
       this.#connect();
@@ -59,21 +70,35 @@ export class Settings {
     storageWords().then((words) => { $('storage-words').textContent = words; }, () => {});
   }
 
-  #connect() {
+  async #connect() {
+    let url;
     try {
-      const url = parseServer($('server-address').value, {
+      url = parseServer($('server-address').value, {
         name: $('server-name').value.trim(),
         password: $('server-password').value,
         before: this.#sync.url || this.#memory.url,
       });
-      $('server-address').value = shown(url);
-      this.#complain('');
-      this.#memory.url = url;
-      this.#sync.connect(url);
     } catch (error) {
       this.#complain(error.message);
       $('server-address').focus();
+      return;
     }
+    $('server-address').value = shown(url);
+    this.#complain('');
+    const asking = ++this.#asking;
+    if (!this.#memory.knows(url)) {
+      $('connect').disabled = true;
+      const against = await objection(url, this.#store.sealed);
+      $('connect').disabled = false;
+      if (asking !== this.#asking) return;
+      if (against) {
+        this.#complain(against);
+        $('server-address').focus();
+        return;
+      }
+    }
+    this.#memory.url = url;
+    this.#sync.connect(url);
   }
 
   #complain(text) {
@@ -86,6 +111,7 @@ export class Settings {
     $('settings-state').textContent = text;
     $('settings-state').dataset.state = state;
     $('settings-more').textContent = more;
+    $('settings-shows').textContent = shows(this.#store.sealed, this.#sync.url);
     $('disconnect').hidden = state === 'off';
     $('pause').hidden = ['off', 'failed'].includes(state);
     $('pause').textContent = state === 'paused' ? 'Go on' : 'Pause';

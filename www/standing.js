@@ -82,10 +82,17 @@ export function standing(status, { host, hasLogin, denied }) {
         ? { state: 'full', text: 'This device is full: free some space', more: 'New photos come once there is room. Those here are safe and still sent.' }
         : { state: 'full', text: waits(up, 'the server is full'), more: `${host} has no room left. ${goesOn}` };
     }
-    default: return {
-      state: 'failed',
-      text: error ? `Stopped: ${reasonOf(error)}` : 'Stopped',
-      more: 'Your photos are safe on this device. Connect again to go on.',
-    };
+    default:
+      if (error?.name === 'other_channel') {
+        return {
+          state: 'failed', text: 'Stopped: another private gallery is kept there',
+          more: 'Nothing was sent or taken. Each private gallery needs an address of its own: choose another one.',
+        };
+      }
+      return {
+        state: 'failed',
+        text: error ? `Stopped: ${reasonOf(error)}` : 'Stopped',
+        more: 'Your photos are safe on this device. Connect again to go on.',
+      };
   }
 }

@@ -3,6 +3,8 @@
 //
 //   {_id: "photo:<taken>:<8 hex of the file's SHA-256>", type: "photo", name, caption,
 //    taken, added, width, height, _attachments: {original, thumb}}
+//
+// A private gallery is a sealed channel: while it is locked it replicates, and there are no photos in the list.
 
 import { Database } from 'settee';
 
@@ -22,30 +24,107 @@ export function timeOf(doc) {
 const byTime = (a, b) => timeOf(b) - timeOf(a) || (a._id < b._id ? 1 : -1);
 
 /**
- * Emits `change` whenever the list of photos or one of them is no longer the same.
+ * Emits `change` whenever the list of photos or one of them is no longer the same, `locked` and `unlocked`.
  */
 export class Store extends EventTarget {
   #db;
   #photos = new Map(); // id → document
   #contents = new Map(); // content key → id, to recognise a file added twice
   #sorted = null;
-  #feed;
+  #feed = null;
+  #filling = null;
   #since;
+  #turn = 0; // rises with every lock; what began before it says nothing any more
+  #writes = new Set();
 
-  static async open(name) {
+  /** Whether there is a gallery of this name in this browser. Opening one makes it. */
+  static async isThere(name) {
+    const all = await indexedDB.databases?.() ?? [];
+    return all.some((one) => one.name === `settee:${name}`);
+  }
+
+  /** @param {{vault?: import('settee').Vault, sealed?: boolean}} [how] as `Database.open` takes it */
+  static async open(name, how) {
     const store = new Store();
-    store.#db = await Database.open(name, { storage: 'indexeddb' });
-    // The place in the feed is taken before the list is read, so nothing falls between.
-    store.#since = (await store.#db.info()).update_seq;
-    const { rows } = await store.#db.allDocs({ include_docs: true, startkey: 'photo:', endkey: 'photo:\ufff0' });
-    for (const row of rows) store.#take(row.doc);
-    store.#listen();
+    store.#db = await Database.open(name, { storage: 'indexeddb', ...how });
+    store.#db.on('locked', () => store.#empty());
+    store.#db.on('unlocked', () => store.#fill().catch(reportError));
+    if (!store.locked) await store.#fill();
     return store;
   }
 
+  get sealed() {
+    return this.#db.sealed;
+  }
+
+  /** Whether it is a private gallery whose keys are not at hand. */
+  get locked() {
+    return this.#db.sealed && this.#db.locked;
+  }
+
+  /** Whether it is to be one from another device of which nothing has come yet. */
+  get waiting() {
+    return this.#db.waiting;
+  }
+
+  /** For `Keys.recover`. */
+  get database() {
+    return this.#db;
+  }
+
+  /** Unlocks it; resolves when the photos are there. One that is waiting is unlocked when it comes. */
+  async unlock(vault) {
+    const comes = new Promise((resolve) => { this.addEventListener('unlocked', resolve, { once: true }); });
+    const again = await Database.open(this.#db.name, { storage: 'indexeddb', vault });
+    await again.close(); // the keys stay with the one that is open here
+    await (this.locked ? comes : this.#fill());
+  }
+
+  /** Removes it from this device. */
+  destroy() {
+    return this.#db.destroy();
+  }
+
+  #fill() {
+    return (this.#filling ??= this.#load().finally(() => { this.#filling = null; }));
+  }
+
+  async #load() {
+    while (!this.#feed && !this.locked) {
+      const turn = this.#turn;
+      try {
+        // The place in the feed is taken before the list is read, so nothing falls between.
+        const since = (await this.#db.info()).update_seq;
+        const { rows } = await this.#db.allDocs({ include_docs: true, startkey: 'photo:', endkey: 'photo:\ufff0' });
+        if (turn !== this.#turn) continue; // locked meanwhile, and perhaps unlocked again
+        this.#since = since;
+        for (const row of rows) this.#take(row.doc);
+      } catch (error) {
+        if (turn === this.#turn) throw error;
+        continue;
+      }
+      this.#listen();
+      this.dispatchEvent(new CustomEvent('unlocked'));
+      this.dispatchEvent(new CustomEvent('change'));
+    }
+  }
+
+  #empty() {
+    this.#turn += 1;
+    this.#feed?.cancel();
+    this.#feed = null;
+    this.#photos.clear();
+    this.#contents.clear();
+    this.#sorted = null;
+    this.dispatchEvent(new CustomEvent('locked'));
+    this.dispatchEvent(new CustomEvent('change'));
+  }
+
   #listen() {
+    const turn = this.#turn;
     this.#feed = this.#db.changes({ since: this.#since, live: true, include_docs: true });
     this.#feed.on('change', (change) => {
+      if (turn !== this.#turn) return;
       this.#since = change.seq;
       if (!isPhoto(change.id)) return;
       if (change.deleted) this.#forget(change.id);
@@ -53,8 +132,9 @@ export class Store extends EventTarget {
       this.dispatchEvent(new CustomEvent('change'));
     });
     this.#feed.on('error', (error) => {
+      if (turn !== this.#turn || error.name === 'locked') return;
       reportError(error); // shown as any unexpected error is
-      setTimeout(() => this.#listen(), 1000); // from where it broke off
+      setTimeout(() => { if (turn === this.#turn) this.#listen(); }, 1000); // from where it broke off
     });
   }
 
@@ -85,9 +165,21 @@ export class Store extends EventTarget {
     return this.#contents.has(keyOf(mark, size));
   }
 
+  #write(work) {
+    this.#writes.add(work);
+    const done = () => this.#writes.delete(work);
+    work.then(done, done);
+    return work;
+  }
+
+  /** Until what is being written is written, or failed. */
+  async settled() {
+    while (this.#writes.size) await Promise.allSettled(this.#writes);
+  }
+
   async add(doc) {
-    await this.#db.put(doc);
-    this.#contents.set(keyOf(doc._id.slice(-8), doc._attachments.original.data.size), doc._id);
+    await this.#write(this.#db.put(doc));
+    if (!this.locked) this.#contents.set(keyOf(doc._id.slice(-8), doc._attachments.original.data.size), doc._id);
   }
 
   /** @returns {Promise<Blob>} */
@@ -102,7 +194,11 @@ export class Store extends EventTarget {
   }
 
   /** Saves a caption; when somebody else changed the photo meanwhile, once more on top of that. */
-  async setCaption(id, caption) {
+  setCaption(id, caption) {
+    return this.#write(this.#setCaption(id, caption));
+  }
+
+  async #setCaption(id, caption) {
     for (let last = false; ; last = true) {
       const doc = await this.#db.get(id);
       if (doc.caption === caption) return;
@@ -126,12 +222,27 @@ export class Store extends EventTarget {
     for (const [name, { content_type }] of Object.entries(_attachments ?? {})) {
       kept[name] = { content_type, data: await this.#db.getAttachment(id, name) };
     }
-    await this.#db.remove(doc);
-    return () => this.#db.put({ ...rest, _attachments: kept });
+    await this.#write(this.#db.remove(doc));
+    return () => this.#write(this.#db.put({ ...rest, _attachments: kept }));
   }
 
   /** Live, two-way replication with the database at a URL; see sync.js. */
   sync(url) {
     return this.#db.sync(url, { live: true, retry: true });
+  }
+
+  /** What came from elsewhere and is not among the photos; see aside.js. */
+  aside() {
+    return this.#db.quarantine();
+  }
+
+  /** @returns {Promise<number>} how many passed now */
+  retryAside() {
+    return this.#db.retryQuarantine();
+  }
+
+  /** Forgets one of them. */
+  discardAside({ id, rev }) {
+    return this.#db.discardQuarantine(id, rev);
   }
 }

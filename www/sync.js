@@ -5,7 +5,10 @@ import { standing } from './standing.js';
 
 const OFF = { state: 'off', text: 'Photos stay on this device', more: 'Choose a server to keep them in step with other devices.' };
 
-/** Emits `change` when `state`, `text` or `more` is no longer the same. */
+/**
+ * Emits `change` when `state`, `text` or `more` is no longer the same, `moved` whenever it did something, and
+ * `aside` when `aside` is another number.
+ */
 export class Sync extends EventTarget {
   #store;
   #running = null;
@@ -15,6 +18,7 @@ export class Sync extends EventTarget {
   state = 'off'; // off, connecting, busy, idle, offline, waiting, sign-in, paused, full, refused, failed
   text = OFF.text;
   more = OFF.more;
+  aside = 0; // how much did not prove itself, or waits behind the lock
 
   constructor(store) {
     super();
@@ -35,7 +39,10 @@ export class Sync extends EventTarget {
     on('change', ({ direction, change }) => {
       for (const doc of change.docs) this.#denied.delete(`${direction} ${doc._id}`);
     });
-    on('status', () => this.#look());
+    on('status', () => {
+      this.#look();
+      this.dispatchEvent(new CustomEvent('moved'));
+    });
     run.catch(() => {}); // its status tells
     this.#look();
   }
@@ -83,6 +90,11 @@ export class Sync extends EventTarget {
 
   #look() {
     const status = this.#running.status;
+    const aside = status.pull.quarantined ?? 0;
+    if (aside !== this.aside) {
+      this.aside = aside;
+      this.dispatchEvent(new CustomEvent('aside'));
+    }
     // Another tab may have heard of those that this page did not.
     const failures = status.push.docWriteFailures + status.pull.docWriteFailures;
     const denied = this.#denied.size || failures > this.#heard ? [...this.#denied.values()] : null;

@@ -51,10 +51,9 @@ export class Viewer extends EventTarget {
     });
     this.#dialog.addEventListener('close', () => {
       const id = this.#id;
-      this.#leave();
-      this.#id = null;
+      if (id !== null) this.#forget();
       settle();
-      this.dispatchEvent(new CustomEvent('closed', { detail: id }));
+      if (id !== null) this.dispatchEvent(new CustomEvent('closed', { detail: id }));
     });
     this.#swipes();
   }
@@ -69,6 +68,20 @@ export class Viewer extends EventTarget {
     if (!this.#dialog.open) this.#dialog.showModal();
     settle();
     this.#stage.focus();
+  }
+
+  /** Leaves nothing of the photo on the page. */
+  close() {
+    if (this.#id === null) return;
+    this.#forget();
+    this.#dialog.close();
+  }
+
+  #forget() {
+    this.#leave();
+    this.#id = null;
+    this.#original.alt = this.#field.value = '';
+    for (const part of [this.#caption, $('viewer-facts'), $('viewer-place')]) part.textContent = '';
   }
 
   /** After a change in the store: new words under the same picture, or the next picture. */
@@ -173,7 +186,7 @@ export class Viewer extends EventTarget {
     } catch (error) {
       say(`The caption was not saved. ${plain(error)}`, {
         error: true,
-        action: 'Try again',
+        action: error.name !== 'locked' && 'Try again',
         run: () => this.#store.setCaption(id, text),
       });
       this.refresh();

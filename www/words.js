@@ -38,7 +38,32 @@ const KNOWN = { // by the error's name
   corrupt: 'What this browser kept can no longer be read. Photos on a server are not affected.',
   conflict: 'This photo was changed somewhere else at the same moment.',
   not_found: 'This photo is no longer here.',
+  locked: 'The gallery is locked.',
+  mistyped_code: 'There is a typing mistake in the code. Compare it with what you wrote down, letter by letter.',
+  code_length: 'A recovery code has seven groups of four letters and digits. Some are missing here, or too many.',
+  empty_passphrase: 'Type a passphrase.',
+  vault_exists: 'This browser has keys already, perhaps made in another tab. Load the page again.',
+  no_vault: 'The keys of this gallery are no longer in this browser. Load the page again.',
+  no_randomness: 'This browser cannot make keys, so there can be no private gallery in it.',
+  device_unavailable: 'This browser cannot stay unlocked by itself.',
+  malformed_keys: 'The keys in this browser cannot be read. Nothing was overwritten.',
+  unknown_version: 'The keys in this browser were kept by a newer version of this page. Load the page again to get it.',
+  cost_out_of_bounds: 'The keys in this browser were changed by somebody, so they are not used.',
+  foreign_channel: 'This is another gallery than the one that was here before, or one of somebody else.',
+  other_channel: 'Another private gallery is kept at this address. Each needs an address of its own.',
+  needs_update: 'This gallery was changed by a newer version of this page. Load the page again to get it.',
+  rollback: 'The server shows an older state of the gallery than this device has seen. Nothing is taken from it until that is put right.',
+  unknown_epoch: 'A key that is needed to go on has not arrived from the server yet.',
 };
+
+/** Why a passphrase or a code did not unlock. */
+export function unlockWords(error, isCode) {
+  if (error.name === 'wrong_secret') {
+    return isCode ? 'The code is written well, but it is not the one of this gallery.'
+      : 'That did not unlock it. Look at capital letters and at the keyboard’s language.';
+  }
+  return plain(error);
+}
 
 /** What went wrong, in a sentence; the error's own words where we have none. */
 export function plain(error) {

@@ -151,26 +151,22 @@ impl Keys {
         Ok((name, StoredLeaf { rev: leaf.rev.clone(), deleted: leaf.deleted, body, attachments }))
     }
 
-    /// Whether a revision from elsewhere is what its author sealed, in its place; and what of the history it
-    /// came with is proved, the revision first. `known` gives the lines of revisions that are stored here.
+    /// Whether a revision from elsewhere is what its author sealed, in its place. Leaves of it what is proved: of
+    /// the history it came with, since the rest might hide a revision that is still to come; and where its
+    /// attachments came from. `known` gives the lines of revisions that are stored here.
     pub(super) fn verify(
         &self,
         doc: &mut ReplicatedDoc,
         known: &dyn Fn(&Rev) -> Option<Hash>,
-    ) -> Result<Vec<Rev>, Refusal> {
-        let mut shown = stubs(&doc.attachments)?;
-        let mut opened = open_revision(&self.channel, &received(doc, &shown), known);
-        if matches!(opened, Err(Refusal::Attachments)) {
-            // PouchDB's servers count anew at each edit when an attachment came. What its author wrote counts.
-            let written = read_revision(&self.channel, &received(doc, &shown))?.files;
-            for attachment in &mut doc.attachments {
-                let stub = written.iter().map(FileEntry::stub).find(|stub| stub.name == attachment.name);
-                attachment.revpos = stub.map_or(attachment.revpos, |stub| stub.revpos);
-            }
-            shown = stubs(&doc.attachments)?;
-            opened = open_revision(&self.channel, &received(doc, &shown), known);
+    ) -> Result<(), Refusal> {
+        let stubs = stubs(&doc.attachments)?;
+        let opened = open_revision(&self.channel, &received(doc, &stubs), known)?;
+        doc.path = opened.path;
+        for stub in opened.files.iter().map(FileEntry::stub) {
+            let shown = doc.attachments.iter_mut().find(|shown| shown.name == stub.name);
+            shown.into_iter().for_each(|shown| shown.revpos = stub.revpos);
         }
-        Ok(opened?.path)
+        Ok(())
     }
 
     /// Seals an attachment's bytes for a document. They are read twice, in pieces. `copied` is what they were

@@ -144,6 +144,13 @@ fn check(files: &[FileEntry]) -> Result<(), Refusal> {
     if fits { Ok(()) } else { Err(Refusal::BadDocument) }
 }
 
+/// Whether stubs, in the order of their names, are those of a manifest. Where one came from may be told in another
+/// way: some servers count it anew, and the manifest is what is believed.
+pub(super) fn fits(files: &[FileEntry], shown: &[&Stub]) -> bool {
+    let told = |stub: &Stub| Stub { revpos: 0, ..stub.clone() };
+    stubs(files).iter().map(told).eq(shown.iter().map(|stub| told(stub)))
+}
+
 /// What a server must show, in the order of the opaque names.
 pub(super) fn stubs(files: &[FileEntry]) -> Vec<Stub> {
     let mut stubs: Vec<Stub> = files.iter().map(FileEntry::stub).collect();

@@ -290,9 +290,8 @@ fn prove(channel: &Channel, received: &Received) -> Result<Proved, Refusal> {
     if channel.remote_id(&content.id) != received.id {
         return Err(Refusal::Id);
     }
-    let shown = sorted(received.stubs);
     let is_later = |file: &FileEntry| file.revpos > rev.generation;
-    if !shown.into_iter().eq(&manifest::stubs(&content.files)) || content.files.iter().any(is_later) {
+    if !manifest::fits(&content.files, &sorted(received.stubs)) || content.files.iter().any(is_later) {
         return Err(Refusal::Attachments);
     }
     let (signature, size) = (trailer.signature, trailer.place.size);

@@ -4,55 +4,42 @@ import { after, before, test } from 'node:test';
 import assert from 'node:assert/strict';
 import { createHash, randomBytes } from 'node:crypto';
 import http from 'node:http';
-import { mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { TARGET } from '../../tools/lib/paths.mjs';
 import { launchBrowser, startCouch, startStatic, waitFor } from './lib/index.mjs';
+import {
+  BOUND_MS, DEVICES, SCREENSHOTS, TIME, add, begin, bound, caption, count, ids, join, look as lookAt, pictured, says, screen, state, tile, unlock, words,
+} from './lib/gallery.mjs';
 import { QUARTERS, photos, sideways, small } from './lib/photos.mjs';
 import { startRecorder } from './lib/recorder.mjs';
 
-const DEVICES = { desktop: { width: 1280, height: 800 }, phone: { width: 390, height: 844 } };
-
-const SCREENSHOTS = path.join(TARGET, 'screenshots');
+// A person may choose either kind; private ones are what they are offered first.
+const KINDS = ['private', 'clear'];
 const PROMISE_MS = 1000; // the issue's goal; measured and told
-const BOUND_MS = 10_000; // what a busy machine may take
 
 let site;
 let files;
 
 before(async () => {
-  mkdirSync(SCREENSHOTS, { recursive: true });
   site = await startStatic();
   files = photos(); // drawn beforehand, so that it is in no measurement
 });
 after(() => site?.stop());
 
-const state = (page) => page.locator('#sync-state').getAttribute('data-state');
-const words = (page) => page.locator('#sync-state').textContent();
-// Until the sentence about the server is one of these.
-const says = (page, pattern, timeout = 30_000) => waitFor(async () => pattern.test(await words(page)), { what: String(pattern), timeout })
-  .catch(async (error) => { throw new Error(`${error.message}; it says “${await words(page)}”`); });
-const TIME = String.raw`\d?\d:\d\d(\s[AP]M)?`; // as this browser's language writes it
-const ids = (page) => page.locator('.tile').evaluateAll((tiles) => tiles.map((tile) => tile.dataset.id));
-const add = (page, paths) => page.locator('#file-input').setInputFiles(paths);
-const tile = (page, id) => page.locator(`.tile[data-id="${id}"]`);
-const bound = { timeout: BOUND_MS };
-
-async function openGallery(run, query = '') {
+// The gallery in this browser: one that is there, or a new one of this kind; with a recovery code, the one of that code.
+async function openGallery(run, query = '', kind = 'clear', code = '') {
   const { page } = run;
   await page.goto(`${site.origin}/?db=gallery${query}`);
-  await page.waitForSelector('body[data-page=ready], body[data-page=failed]');
-  assert.equal(await page.evaluate(() => document.body.dataset.page), 'ready', await page.locator('#failure-text').textContent());
+  const shown = await screen(page, 'ready', 'welcome', 'locked');
+  if (shown === 'locked') await unlock(page);
+  else if (shown === 'welcome' && code) await join(page, code);
+  else if (shown === 'welcome' && kind === 'private') run.code = await begin(page);
+  else if (shown === 'welcome') await page.locator('#begin-clear').click();
+  await screen(page, 'ready');
+  assert.equal(await page.locator('#privacy-button').getAttribute('data-state'), kind === 'private' ? 'unlocked' : 'clear');
   return page;
 }
-const count = (page, n, what = `${n} photos`) => waitFor(async () => (await ids(page)).length === n, { what, ...bound });
-// Every picture near the screen is there, decoded.
-const pictured = (page) => waitFor(() => page.locator('.tile').evaluateAll((tiles) => tiles.every((one) => {
-  const { top, bottom } = one.getBoundingClientRect();
-  const image = one.querySelector('img');
-  return bottom < 0 || top > innerHeight || (one.classList.contains('loaded') && image.naturalWidth > 0);
-})), { what: 'every picture being shown', ...bound });
 
 // Notes when each tile and its picture come, to be asked with arrived().
 const watchArrivals = (page) => page.evaluate(() => {
@@ -90,14 +77,6 @@ const changedTiles = (page, except = []) => page.evaluate((left) => {
   return changed;
 }, except);
 
-async function caption(page, id, text) {
-  await tile(page, id).locator('.tile-open').click();
-  await page.locator('#viewer-caption').click();
-  await page.locator('#caption-field').fill(text);
-  await page.locator('#caption-field').press('Enter');
-  await page.locator('#viewer-close').click();
-}
-
 const sha256 = (bytes) => createHash('sha256').update(bytes).digest('hex');
 const stored = (page, id, name) => page.evaluate(async ([doc, attachment]) => {
   const { Database } = await import('settee');
@@ -107,16 +86,16 @@ const stored = (page, id, name) => page.evaluate(async ([doc, attachment]) => {
   return { type: blob.type, sha256: [...hash].map((byte) => byte.toString(16).padStart(2, '0')).join('') };
 }, [id, name]);
 
-test('the gallery works with no server at all', { timeout: 90_000 }, async () => {
+for (const kind of KINDS) test(`a ${kind} gallery works with no server at all`, { timeout: 90_000 }, async () => {
   const userDataDir = mkdtempSync(path.join(tmpdir(), 'settee-alone-'));
   let run;
   try {
     run = await launchBrowser({ userDataDir });
-    let page = await openGallery(run);
+    let page = await openGallery(run, '', kind);
     assert.equal(await state(page), 'off');
     assert.equal(await words(page), 'Photos stay on this device');
     await page.waitForTimeout(600); // it fades in
-    await page.screenshot({ path: path.join(SCREENSHOTS, 'gallery-empty.png') });
+    await page.screenshot({ path: path.join(SCREENSHOTS, `${kind}-empty.png`) });
     await add(page, [files[0], sideways(), files[1]]);
     await count(page, 3);
     await pictured(page);
@@ -149,6 +128,7 @@ test('the gallery works with no server at all', { timeout: 90_000 }, async () =>
     // A second tab of the same browser shows the same by itself.
     const other = await run.newPage();
     await other.goto(`${site.origin}/?db=gallery`);
+    if (kind === 'private') await unlock(other);
     await count(other, 3);
     await page.bringToFront();
     await caption(page, second, 'The hills behind the house 🌄');
@@ -167,7 +147,7 @@ test('the gallery works with no server at all', { timeout: 90_000 }, async () =>
     const before = await ids(page);
     await run.close({ keep: true });
     run = await launchBrowser({ userDataDir });
-    page = await openGallery(run);
+    page = await openGallery(run, '', kind);
     assert.deepEqual(await ids(page), before, 'after a restart of the browser');
     await pictured(page);
     assert.equal(await tile(page, second).locator('.tile-caption').textContent(), 'The hills behind the house 🌄');
@@ -179,7 +159,7 @@ test('the gallery works with no server at all', { timeout: 90_000 }, async () =>
   }
 });
 
-test('two browsers stay in step, across a restart without the server', { timeout: 170_000 }, async (t) => {
+for (const kind of KINDS) test(`two browsers stay in step (${kind}), across a restart without the server`, { timeout: 240_000 }, async (t) => {
   const couch = await startCouch();
   const proxy = couch.isCouchDB ? await startRecorder(couch) : null; // a CouchDB as it comes lets no page in
   const name = await couch.create('photos');
@@ -189,8 +169,9 @@ test('two browsers stay in step, across a restart without the server', { timeout
   const runs = [];
   try {
     for (const userDataDir of profiles) runs.push(await launchBrowser({ userDataDir }));
-    const one = await openGallery(runs[0], query);
-    let two = await openGallery(runs[1], query);
+    const one = await openGallery(runs[0], query, kind);
+    await says(one, /^Up to date$/, BOUND_MS);
+    let two = await openGallery(runs[1], query, kind, runs[0].code);
     let broken = false; // each step builds on those before
     const step = (title, work) => t.test(title, async (sub) => {
       if (broken) return sub.skip('an earlier step failed');
@@ -220,9 +201,11 @@ test('two browsers stay in step, across a restart without the server', { timeout
         assert.equal(original.type, 'image/jpeg');
         assert.deepEqual(await stored(two, id, 'thumb'), await stored(one, id, 'thumb'));
       }
-      // The server has them too, as any CouchDB client finds them.
+      // The server has them too, as any CouchDB client finds them; sealed, it has as many, and no name of them.
       const { rows } = await couch.must('GET', `/${name}/_all_docs`);
-      assert.deepEqual(rows.map((row) => row.id).filter((id) => id.startsWith('photo:')).sort(), (await ids(one)).sort());
+      const there = rows.map((row) => row.id).filter((id) => /^(photo:|e-)/.test(id)).sort();
+      if (kind === 'clear') assert.deepEqual(there, (await ids(one)).sort());
+      else assert.deepEqual([there.length, there.filter((id) => !id.startsWith('e-'))], [5, []]);
     });
 
     await step('one photo takes less than a moment, and moves nothing else', async (sub) => {
@@ -282,7 +265,7 @@ test('two browsers stay in step, across a restart without the server', { timeout
       await waitFor(async () => await state(one) === 'offline', { what: 'the page noticing', timeout: 30_000 });
       await runs[1].close({ keep: true });
       runs[1] = await launchBrowser({ userDataDir: profiles[1] });
-      two = await openGallery(runs[1], query);
+      two = await openGallery(runs[1], query, kind);
       assert.deepEqual(await ids(two), before);
       await pictured(two);
       await waitFor(async () => await state(two) === 'offline', { what: 'the restarted page noticing', timeout: 30_000 });
@@ -317,13 +300,13 @@ test('two browsers stay in step, across a restart without the server', { timeout
           await two.evaluate(() => scrollTo(0, 0));
           await pictured(two);
           await two.waitForTimeout(300);
-          await two.screenshot({ path: path.join(SCREENSHOTS, `gallery-${device}-${colorScheme}.png`) });
+          await two.screenshot({ path: path.join(SCREENSHOTS, `${kind}-${device}-${colorScheme}.png`) });
           assert.ok(await two.evaluate(() => document.documentElement.scrollWidth <= innerWidth), `${device}: nothing sticks out at the side`);
           const [first] = await ids(two);
           await tile(two, first).locator('.tile-open').click();
           await two.locator('#viewer-original.ready').waitFor(bound);
           await two.waitForTimeout(300);
-          await two.screenshot({ path: path.join(SCREENSHOTS, `viewer-${device}-${colorScheme}.png`) });
+          await two.screenshot({ path: path.join(SCREENSHOTS, `${kind}-viewer-${device}-${colorScheme}.png`) });
           await two.locator('#viewer-close').click();
         }
       }
@@ -399,7 +382,7 @@ async function startDoorman(couch, login) {
   return self;
 }
 
-test('it says in words how things stand, and asks to sign in again without losing anything', { timeout: 170_000 }, async (t) => {
+test('it says in words how things stand, and asks to sign in again without losing anything', { timeout: 240_000 }, async (t) => {
   const couch = await startCouch();
   const name = await couch.create('words');
   const door = await startDoorman(couch, 'ada:first');
@@ -419,19 +402,7 @@ test('it says in words how things stand, and asks to sign in again without losin
       await work(sub);
       broken = false;
     });
-    // The bar and an open dialog, on each device, by day and by night; nothing sticks out.
-    const look = async (what) => {
-      for (const [device, viewport] of Object.entries(DEVICES)) {
-        await page.setViewportSize(viewport);
-        for (const colorScheme of ['light', 'dark']) {
-          await page.emulateMedia({ colorScheme });
-          await page.waitForTimeout(300);
-          await page.screenshot({ path: path.join(SCREENSHOTS, `words-${what}-${device}-${colorScheme}.png`) });
-        }
-        assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), `${what}, ${device}: nothing sticks out at the side`);
-      }
-      await page.setViewportSize(DEVICES.desktop);
-    };
+    const look = (what) => lookAt(page, `words-${what}`); // the bar and an open dialog
 
     await step('up to date', async () => {
       await add(page, files.slice(0, 2));

@@ -31,7 +31,9 @@ async function startDemo(env) {
   }
   const gallery = /The gallery\s+(\S+)/.exec(demo.output)?.[1];
   const server = /The server\s+(\S+)/.exec(demo.output)?.[1];
-  return Object.assign(demo, { gallery: gallery && new URL(gallery), server });
+  const clear = /Not sealed\s+(\S+)/.exec(demo.output)?.[1];
+  // `photos` is the database of the gallery that is not sealed, on the same server.
+  return Object.assign(demo, { gallery: gallery && new URL(gallery), clear: clear && new URL(clear), server, photos: server && new URL('photos', server).href });
 }
 
 const answers = (url) => fetch(url).then(() => true, () => false);
@@ -41,6 +43,9 @@ test('it serves the gallery and the package, seeds photos, and stops as a whole'
   try {
     const { origin, searchParams } = demo.gallery;
     assert.equal(searchParams.get('server'), demo.server);
+    assert.equal(demo.clear.searchParams.get('server'), demo.photos);
+    assert.notEqual(demo.clear.searchParams.get('db'), searchParams.get('db'));
+    assert.equal((await (await fetch(demo.server)).json()).doc_count, 0, 'a private gallery begins empty');
     const page = await fetch(origin);
     assert.equal(page.status, 200);
     assert.match(page.headers.get('content-type'), /^text\/html/);
@@ -51,16 +56,22 @@ test('it serves the gallery and the package, seeds photos, and stops as a whole'
     const again = await fetch(`${origin}/settee/settee.wasm`, { headers: { 'if-none-match': wasm.headers.get('etag') } });
     assert.equal(again.status, 304);
 
-    await waitFor(async () => (await (await fetch(demo.server)).json()).doc_count === 8, { timeout: 90_000, interval: 300, what: 'eight photos' });
-    const all = await (await fetch(`${demo.server}/_all_docs?include_docs=true`)).json();
+    await waitFor(async () => (await (await fetch(demo.photos)).json()).doc_count === 8, { timeout: 90_000, interval: 300, what: 'eight photos' });
+    const all = await (await fetch(`${demo.photos}/_all_docs?include_docs=true`)).json();
     for (const { doc } of all.rows) {
       assert.match(doc._id, /^photo:\d{4}-\d\d-\d\dT[\d:.]+Z:[0-9a-f]{8}$/);
       assert.equal(doc.type, 'photo');
       assert.deepEqual(Object.keys(doc._attachments).sort(), ['original', 'thumb']);
       assert.ok(doc.caption && doc.name && doc.width && doc.height && doc.added && doc.taken);
     }
-    const bytes = Buffer.from(await (await fetch(`${demo.server}/${encodeURIComponent(all.rows[0].id)}/original`)).arrayBuffer());
+    const bytes = Buffer.from(await (await fetch(`${demo.photos}/${encodeURIComponent(all.rows[0].id)}/original`)).arrayBuffer());
     assert.equal(bytes.subarray(0, 2).toString('hex'), 'ffd8');
+
+    // The same photos are served as files, for a private gallery to try.
+    const samples = new URL(searchParams.get('samples'), origin);
+    const names = await (await fetch(new URL('index.json', samples))).json();
+    assert.equal(names.length, 8);
+    for (const name of names) assert.equal((await fetch(new URL(name, samples))).headers.get('content-type'), 'image/jpeg');
   } finally {
     demo.child.kill('SIGINT');
   }
@@ -93,7 +104,7 @@ test('two at once do not get in each other\'s way', { timeout: 60_000 }, async (
     for (let i = 0; i < 2; i++) demos.push(await startDemo({}));
     assert.notEqual(demos[0].gallery.origin, demos[1].gallery.origin);
     for (const demo of demos) {
-      await waitFor(async () => (await (await fetch(demo.server)).json()).doc_count === 8, { timeout: 30_000, what: `photos in ${demo.server}` });
+      await waitFor(async () => (await (await fetch(demo.photos)).json()).doc_count === 8, { timeout: 30_000, what: `photos in ${demo.photos}` });
     }
   } finally {
     for (const demo of demos) demo.child.kill('SIGTERM');
@@ -103,7 +114,7 @@ test('two at once do not get in each other\'s way', { timeout: 60_000 }, async (
 
 test('a server of your own: its password is not printed, its data not added to', { timeout: 60_000 }, async () => {
   const couch = await startPouchServer();
-  const yours = `${couch.url}/photos`;
+  const yours = `${couch.url}/gallery`;
   const { must } = couchClient({ url: couch.url });
   await must('PUT', '/photos');
   await must('PUT', '/photos/mine', { n: 1 });
@@ -115,7 +126,7 @@ test('a server of your own: its password is not printed, its data not added to',
     const opened = await fetch(demo.gallery, { redirect: 'manual' });
     assert.equal(opened.status, 302);
     assert.equal(new URL(opened.headers.get('location'), demo.gallery).searchParams.get('server'), yours.replace('//', '//anna:se%2Fcret@'));
-    assert.equal((await (await fetch(yours)).json()).doc_count, 1);
+    assert.equal((await (await fetch(demo.photos)).json()).doc_count, 1);
   } finally {
     demo.child.kill('SIGINT');
     await demo.exited;
