@@ -10,7 +10,7 @@ const RANDOM = [
 // Nonces, lines, epochs, ciphertexts, log entries, contents.
 const SEALED = new Set(['e', 'l', 'n', 'c', 'm', 'g', 'data']);
 // A server's own: times, names of lives, opaque sequences, and how much room it takes on its disk.
-const OF_THE_SERVER = /^(session_id|start_time|end_time|instance_start_time|uuid|db_name|disk_size|data_size|sizes|backend_adapter|db_uuid|replication_id_version)$/;
+const OF_THE_SERVER = /^(session_id|start_time|end_time|instance_start_time|(source|target)_instance|uuid|db_name|disk_size|data_size|sizes|backend_adapter|db_uuid|replication_id_version)$/;
 
 const byText = (a, b) => (JSON.stringify(a.slice(0, 2)) < JSON.stringify(b.slice(0, 2)) ? -1 : 1);
 
