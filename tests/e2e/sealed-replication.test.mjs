@@ -26,7 +26,7 @@ async function begin(t) {
   proxy.clear();
   const name = await couch.create('sealed-replication');
   const url = proxy.dbUrl(name);
-  const one = await Database.open(`sealed-${count += 1}`, { vault });
+  const one = await Database.open(`sealed-${count += 1}`, { vault, create: true });
   await one.replicate.to(url);
   const join = async (options = {}) => {
     const db = await Database.open(`sealed-${count += 1}`, { sealed: true });
@@ -164,7 +164,7 @@ test('a lock reaches a page that was left, before it is shown again', { timeout:
     const { exists } = await settee.Vault.status();
     globalThis.vault = exists ? await settee.Vault.unlock({ device: true }) : (await settee.Vault.create()).vault;
     if (!exists) await vault.stayUnlocked(true);
-    globalThis.db = await Database.open('left', { vault });
+    globalThis.db = await Database.open('left', { vault, create: true });
     if (!exists) await db.put({ _id: 'a', text: 'a secret' });
     return (await db.get('a')).text;
   });

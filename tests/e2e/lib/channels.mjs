@@ -22,7 +22,7 @@ export function sealing({ Database, Vault }) {
   }
   const open = async (name, { copyOf, ...options } = {}) => {
     vault ??= unlocked();
-    if (!copyOf) return Database.open(name, { vault: await vault, ...options });
+    if (!copyOf) return Database.open(name, { vault: await vault, create: true, ...options });
     const copy = await Database.open(name, { sealed: true, ...options });
     await Database.replicate(copyOf, copy, { doc_ids: [] });
     return Database.open(name, { vault: await vault, ...options });
