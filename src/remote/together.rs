@@ -61,6 +61,8 @@ impl RemoteDatabase {
                     self.do_without(&self.no_parts_until_ms);
                 }
             }
+            // The next request says so too.
+            Err(error) if error.needs_login() => {}
             Err(_) => self.be_careful(),
             Ok(Some((boundary, body))) => {
                 let took_ms = self.http.platform.now_ms() - began_ms;
