@@ -12,7 +12,7 @@ BENCH_NODE := bench/node_modules/.package-lock.json
 NPM_CI := npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
 
 .PHONY: help demo test test-native test-browser test-e2e test-packaging \
-        lint fmt pkg pkg-compare bench bench-growth setup rust chromium check-node clean
+        lint fmt pkg pkg-compare bench bench-sealed bench-growth setup rust chromium check-node clean
 
 help: ## list these commands
 	@echo 'Settee. The commands:'
@@ -50,6 +50,9 @@ pkg-compare: rust $(SETTEE_NODE) ## the package's size at each wasm-opt level
 
 bench: build chromium $(BENCH_NODE) ## compare with other stores; RUNS= CONTENDERS= TASKS= SCALE=
 	@exec node bench/run.js --runs '$(RUNS)' $(if $(CONTENDERS),--contenders '$(CONTENDERS)') $(if $(TASKS),--tasks '$(TASKS)') $(if $(SCALE),--scale '$(SCALE)')
+
+bench-sealed: build chromium $(BENCH_NODE) ## sealed channels against clear ones, comdb and crypto-pouch; RUNS= TASKS= SCALE=
+	@exec node bench/run.js --sealed --runs '$(RUNS)' $(if $(CONTENDERS),--contenders '$(CONTENDERS)') $(if $(TASKS),--tasks '$(TASKS)') $(if $(SCALE),--scale '$(SCALE)')
 
 bench-growth: build chromium $(BENCH_NODE) ## settee at 1,000, 10,000 and 100,000 documents; SIZES=
 	@exec node bench/growth.js $(if $(SIZES),--sizes '$(SIZES)')

@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 // node run.js [--contenders a,b] [--tasks x,y] [--runs 3] [--remote memory|leveldb]
-//             [--scale 1] [--out results/name] [--profile] [--timeout 300]
+//             [--sealed] [--scale 1] [--out results/name] [--profile] [--timeout 300]
 import { readdirSync, mkdirSync, writeFileSync } from 'node:fs';
 import { loadavg, cpus, totalmem } from 'node:os';
 import path from 'node:path';
@@ -8,9 +8,9 @@ import { launch } from './lib/browser.js';
 import { ROOT, buildPage, bundleSize, configOf } from './lib/build.js';
 import { startServer } from './lib/server.js';
 import { startRemote } from './lib/remote.js';
-import { LOCAL, TASKS } from './lib/tasks.js';
+import { LOCAL, SEALED, TASKS } from './lib/tasks.js';
 import { summarize, markdown } from './lib/report.js';
-import { againstLimits } from './lib/limits.js';
+import { againstLimits, sealedAgainstClear } from './lib/limits.js';
 import { topOfProfile } from './lib/profile.js';
 import { CANARY } from './lib/data.js';
 
@@ -23,9 +23,10 @@ for (let i = 2; i < process.argv.length; i++) {
 }
 const list = (value, usual, all) => (value === 'all' ? all : value ? String(value).split(',') : usual);
 const known = readdirSync(path.join(ROOT, 'contenders')).filter((f) => f.endsWith('.js')).map((f) => f.slice(0, -3));
-const contenders = list(args.contenders, ['raw', 'settee', 'pouchdb-idb', 'pouchdb-indexeddb'],
+const contenders = list(args.contenders,
+  args.sealed ? ['settee', 'settee-sealed', 'comdb', 'crypto-pouch'] : ['raw', 'settee', 'pouchdb-idb', 'pouchdb-indexeddb'],
   ['raw', 'settee', ...known.filter((n) => n !== 'raw' && n !== 'settee')]);
-const tasks = list(args.tasks, LOCAL, Object.keys(TASKS));
+const tasks = list(args.tasks, args.sealed ? SEALED : LOCAL, Object.keys(TASKS));
 for (const c of contenders) if (!known.includes(c)) throw new Error(`no contender ${c}; there are ${known.join(', ')}`);
 for (const t of tasks) if (!TASKS[t]) throw new Error(`no task ${t}; there are ${Object.keys(TASKS).join(', ')}`);
 const runs = Number(args.runs || 3);
@@ -34,7 +35,8 @@ const timeout = Number(args.timeout || 300) * 1000;
 const size = {
   docs: Math.round(10000 * scale), puts: Math.round(1000 * scale), gets: Math.round(1000 * scale),
   revDocs: Math.round(1000 * scale), revs: 10, history: 20, deleted: Math.round(2000 * scale), channels: Math.round(50 * scale),
-  attachments: Math.round(100 * scale), attachmentBytes: 500 * 1000, live: Math.max(5, Math.round(50 * scale)),
+  attachments: Math.round(100 * scale), attachmentBytes: 500 * 1000,
+  large: 5, largeBytes: Math.round(20e6 * scale), largeMb: 20 * scale, live: Math.max(5, Math.round(50 * scale)),
 };
 
 const result = {
@@ -95,7 +97,7 @@ async function runContender(name, run) {
       const { requests, bytes } = b.takeRequests();
       await b.call('check');
       return {
-        value: r.ms, unit: 'ms', longestTask: r.longest,
+        value: r.ms, unit: 'ms', samples: r.got, longestTask: r.longest,
         mainThreadBusy: (after.TaskDuration - before.TaskDuration) * 1000,
         ...(Object.keys(requests).length ? { requests, bytes } : {}),
       };
@@ -165,6 +167,7 @@ try {
 result.finished = new Date().toISOString();
 result.summary = summarize(result);
 result.limits = againstLimits(result, (task) => task);
+result.sealed = sealedAgainstClear(result, (task) => task);
 const out = path.resolve(args.out || path.join(ROOT, 'results', `${result.started.replace(/[:.]/g, '-')}`));
 mkdirSync(path.dirname(out), { recursive: true });
 writeFileSync(out + '.json', JSON.stringify(result, null, 1));

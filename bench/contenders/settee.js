@@ -11,8 +11,8 @@ const finished = (result) => {
   if (!result.ok || result.errors?.length) throw new Error('replication: ' + JSON.stringify(result.errors?.slice(0, 2) ?? result));
 };
 
-async function open(name) {
-  const db = await Database.open(name, { storage: 'indexeddb' });
+// A database as the tasks want it.
+export function adapt(db) {
   return {
     bulkPut: async (docs) => checked(await db.bulkDocs(docs)),
     put: async (doc) => (await db.put(doc)).rev,
@@ -39,6 +39,8 @@ async function open(name) {
     destroy: () => db.destroy(),
   };
 }
+
+const open = async (name) => adapt(await Database.open(name, { storage: 'indexeddb' }));
 
 // A live replication into each of many databases; resolves when all have caught up.
 async function channels(remotes, onDoc) {

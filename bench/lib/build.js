@@ -23,6 +23,7 @@ const common = {
 // Optional contenders/<name>.config.json:
 //   alias      bare import names, and the file each stands for
 //   files      files served beside the page, by name (a .wasm file)
+//   bundles    modules beside the page (workers), by name
 //   headers    extra response headers for the page (for cross-origin isolation)
 //   sizeFiles  files, relative to bench/, that count into the bundle size
 export function configOf(name) {
@@ -52,7 +53,12 @@ export async function buildPage(name, { minify = true, page = 'harness' } = {}) 
     const rel = path.relative(path.join(ROOT, 'out'), f.path);
     files.set(rel === 'stdin.js' ? 'app.js' : rel, Buffer.from(f.contents));
   }
-  for (const [served, file] of Object.entries(configOf(name).files || {})) files.set(served, readFileSync(path.join(ROOT, file)));
+  const { files: copied = {}, bundles = {} } = configOf(name);
+  for (const [served, file] of Object.entries(copied)) files.set(served, readFileSync(path.join(ROOT, file)));
+  for (const [served, file] of Object.entries(bundles)) {
+    const { outputFiles: [built] } = await esbuild.build({ ...common, minify, outdir: 'out', entryPoints: [path.join(ROOT, file)] });
+    files.set(served, Buffer.from(built.contents));
+  }
   return files;
 }
 

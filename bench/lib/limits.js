@@ -20,22 +20,76 @@ export const LIMITS = [
   { task: 'liveMedian', limit: 1.3 },
   { task: 'history', limit: 1.5 },
 ];
+// What a sealed channel may cost over the same work on a clear one of the same run: as a multiple, in
+// milliseconds more, or in milliseconds. And how many times faster it has to be than others that encrypt.
+const SEALED = [
+  { task: 'bulk', limit: 1.5 },
+  { task: 'pull', limit: 1.5 },
+  { task: 'attPush', limit: 1.3 },
+  { task: 'attPull', limit: 1.3 },
+  { task: 'large', more: 150 },
+  { task: 'unlock', most: 500 },
+  // Shown, without a limit.
+  { task: 'all' }, { task: 'attPut' }, { task: 'attGet' }, { task: 'passphrase' }, { task: 'unlockList' }, { task: 'unlockAll' },
+];
+const FASTER = { comdb: 20, 'crypto-pouch': 10 };
+const FASTER_AT = ['bulk', 'pull'];
+
 export const LONGEST_BLOCK = 50;
 // Renderer memory above idle in the photo tasks: three photos.
 const MEMORY = { tasks: ['attPushMemory', 'attPushAgain', 'attPushBuffers', 'attPullMemory', 'attPullAgain', 'attPullBuffers'], photos: 3 };
 
 // Runs are paired: each run's own ratio, then the median of those. A machine
 // that slows down between runs then shifts both sides.
-function ratio(result, name, { task, of = task }) {
+function ratio(result, name, { task, of = task }, floor = 'raw') {
+  return paired(result, name, task, floor, of, (mine, least) => mine / least);
+}
+
+function paired(result, name, task, other, of, how) {
   const valueOf = (contender, metric, run) => result.samples
     .find((s) => s.contender === contender && s.run === run && s.metrics?.[metric]?.value !== undefined)?.metrics[metric].value;
   const list = [];
   for (let run = 1; run <= result.runs; run++) {
     const mine = valueOf(name, task, run);
-    const floor = valueOf('raw', of, run);
-    if (mine !== undefined && floor) list.push(mine / floor);
+    const theirs = valueOf(other, of, run);
+    if (mine !== undefined && theirs) list.push(how(mine, theirs));
   }
   return list.length ? median(list) : null;
+}
+
+const times = (v) => (v === null ? '' : `${v.toFixed(2)}×`);
+
+export function sealedAgainstClear(result, labelOf) {
+  const [clear, sealed] = [result.summary.settee, result.summary['settee-sealed']];
+  if (!sealed) return null;
+  const others = Object.keys(FASTER).filter((name) => result.summary[name]);
+  const rows = [];
+  for (const { task, limit, more, most } of SEALED) {
+    if (!sealed[task]?.values.length) continue;
+    const of = (how) => paired(result, 'settee-sealed', task, 'settee', task, how);
+    const [ratio, added] = [of((mine, theirs) => mine / theirs), of((mine, theirs) => mine - theirs)];
+    const value = sealed[task].median;
+    const [is, allowed] = limit ? [ratio, limit] : more ? [added, more] : [value, most];
+    const met = allowed === undefined || is === null ? null : is <= allowed;
+    rows.push({
+      task, clear: clear?.[task]?.values.length ? clear[task].median : null, value, ratio, added, met,
+      goal: limit ? `${limit}×` : more ? `${more} ms more` : most ? `${most} ms` : '',
+      verdict: met === null ? '' : met ? 'met' : `**over by ${Math.round((is / allowed - 1) * 100)} %**`,
+      faster: others.map((name) => {
+        const factor = paired(result, name, task, 'settee-sealed', task, (theirs, mine) => theirs / mine);
+        return { factor, met: factor === null || !FASTER_AT.includes(task) ? null : factor >= FASTER[name] };
+      }),
+    });
+  }
+  if (!rows.length) return null;
+  const cell = ({ factor, met }) => times(factor) + (met === null ? '' : met ? ', met' : ', **missed**');
+  const markdown = [
+    `| task | clear | sealed | sealed, × clear | more | goal | |${others.map((name) => ` ${name} takes (goal ${FASTER[name]}×) |`).join('')}`,
+    `|---|---:|---:|---:|---:|---:|---|${others.map(() => '---:|').join('')}`,
+    ...rows.map((r) => `| ${labelOf(r.task)} | ${r.clear === null ? '' : time(r.clear)} | ${time(r.value)} | ${times(r.ratio)} | `
+      + `${r.added === null ? '' : `${Math.round(r.added)} ms`} | ${r.goal} | ${r.verdict} |${r.faster.map((f) => ` ${cell(f)} |`).join('')}`),
+  ].join('\n');
+  return { rows, markdown };
 }
 
 export function againstLimits(result, labelOf) {
@@ -57,7 +111,6 @@ export function againstLimits(result, labelOf) {
   for (const [task, row] of Object.entries(summary.settee)) {
     for (const ms of row.longestTasks || []) if (ms > worst.ms) worst = { ms, task };
   }
-  const times = (v) => (v === null ? '' : `${v.toFixed(2)}×`);
   const verdict = (met, over) => (met ? 'met' : `**over by ${over}**`);
   const mb = (name, task) => (summary[name][task]?.values.length ? `${(summary[name][task].max / 1e6).toFixed(1)} MB` : '');
   const most = MEMORY.photos * result.size.attachmentBytes;

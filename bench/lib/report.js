@@ -1,5 +1,5 @@
 // Medians over runs, and a Markdown table with ratios to the raw floor.
-import { againstLimits } from './limits.js';
+import { againstLimits, sealedAgainstClear } from './limits.js';
 import { median, time } from './stats.js';
 
 const ROWS = [
@@ -26,6 +26,11 @@ const ROWS = [
   ['attPullMemory', '  renderer memory above idle'],
   ['attPullAgain', '  the same, once more on the same page'],
   ['attPullBuffers', '  of which array buffers, photos among them'],
+  ['large', 'store a file of {largeMb} MB, median of {large}'],
+  ['passphrase', 'unlocking: the passphrase itself'],
+  ['unlock', '  the keys of {docs} docs and the first of them'],
+  ['unlockList', '  the first allDocs after that (ids)'],
+  ['unlockAll', '  and one with documents'],
   ['history', 'first sync of {docs} docs of {history} revisions, {deleted} deleted'],
   ['liveMedian', 'live change, remote write to local event, median of {live}'],
   ['liveP95', '  p95'],
@@ -95,7 +100,7 @@ export function markdown(result) {
   }
   lines.push('', 'Main thread busy (median) / longest single block (worst run), in ms:', '');
   lines.push(...table(result, (m) => (m?.mainThreadBusy === undefined ? '' : `${Math.round(m.mainThreadBusy)} / ${m.longestTask ? Math.round(m.longestTask) : '<50'}`),
-    ROWS.filter(([key]) => !/^(cold|live|idle|channels|pullPeak|pullGrowth|pullHeap)/.test(key))));
+    ROWS.filter(([key]) => !/^(cold|live|passphrase|unlock|idle|channels|pullPeak|pullGrowth|pullHeap)/.test(key))));
   const moved = (bytes) => (bytes ? `; ${show('bytes', bytes.sent)} up, ${show('bytes', bytes.received)} down` : '');
   const requests = table(result, (m) => (m?.requests ? Object.entries(m.requests).map(([k, v]) => `${v} ${k}`).join(', ') + moved(m.bytes) : ''),
     ROWS);
@@ -106,6 +111,8 @@ export function markdown(result) {
   if (names.some((n) => result.summary[n]?.push)) lines.push(`| on the remote | ${names.map((n) => yes(result.summary[n]?.push?.remoteHasPlaintext)).join(' | ')} |`);
   const limits = againstLimits(result, labelOf(result));
   if (limits) lines.push('', 'Settee against its limits (each ratio is the median of the runs, raw and settee of the same run):', '', limits.markdown);
+  const sealed = sealedAgainstClear(result, labelOf(result));
+  if (sealed) lines.push('', 'Sealed channels against clear ones and against other ways to encrypt (medians of the runs, both of the same run):', '', sealed.markdown);
   const errors = result.samples.filter((s) => s.error);
   if (errors.length) lines.push('', 'Failures:', '', ...errors.map((s) => `- ${s.contender}, ${s.task}, run ${s.run}: ${s.error}`));
   return lines.join('\n') + '\n';

@@ -2,6 +2,7 @@
 // returns metrics: { name: { value, unit, ...details } }.
 // Timed work happens in page/harness.js; everything here is set-up and checks.
 import { CANARY, docId, makeDoc } from './data.js';
+import { median } from './stats.js';
 
 const LIVE_PREFIX = 'live';
 
@@ -29,9 +30,24 @@ async function filledDb(t) {
   }
 }
 
+// A database of a contender that must belong to what is on the remote before it can pull; not timed.
+async function joined(t, source, ...names) {
+  await t.goto();
+  if (!await t.b.call('hasJoin')) return;
+  for (const name of names) await t.b.call('join', name, source);
+  await t.goto();
+}
+
+// How many documents a remote has, without a sealed channel's log.
+async function docsOf(t, db) {
+  const info = await t.remote.must('GET', `/${db}`);
+  const range = new URLSearchParams({ startkey: '"k-"', endkey: '"k."' });
+  return info.doc_count - (await t.remote.must('GET', `/${db}/_all_docs?${range}`)).rows.length;
+}
+
 async function pull(t, name, opts, metric) {
   const source = await pullSource(t, 'docs');
-  await t.goto();
+  await joined(t, source, name);
   await t.b.call('open', name);
   await t.b.heapAfterGc();
   t.b.resetPeak();
@@ -58,8 +74,8 @@ async function push(t, name, opts, metric) {
   await t.b.call('open', name);
   const db = await t.remote.fresh('push');
   const r = await t.measure('push', name, t.remote.target(db), opts);
-  const info = await t.remote.must('GET', `/${db}`);
-  if (info.doc_count !== t.size.docs) throw new Error(`after push the remote has ${info.doc_count} documents`);
+  const count = await docsOf(t, db);
+  if (count !== t.size.docs) throw new Error(`after push the remote has ${count} documents`);
   const page = await t.remote.must('GET', `/${db}/_all_docs?include_docs=true&limit=5`);
   r.remoteHasPlaintext = JSON.stringify(page).includes(CANARY);
   await t.b.call('destroy', name);
@@ -69,6 +85,8 @@ async function push(t, name, opts, metric) {
 
 // Tasks that need no server, and those of `make bench`.
 export const LOCAL = ['bulk', 'revs', 'puts', 'burst', 'gets', 'all', 'changes', 'cold', 'photos'];
+// Those of `make bench-sealed`.
+export const SEALED = ['bulk', 'all', 'pull', 'photos', 'attPush', 'attPull', 'large', 'unlock'];
 
 export const TASKS = {
   async bulk(t) {
@@ -208,8 +226,8 @@ export const TASKS = {
     const watch = t.b.watchMemory();
     const r = await t.measure('push', 'photos', t.remote.target(db));
     const above = { value: watch(), unit: 'bytes' };
-    const info = await t.remote.must('GET', `/${db}`);
-    if (info.doc_count !== n) throw new Error(`after push the remote has ${info.doc_count} documents`);
+    const count = await docsOf(t, db);
+    if (count !== n) throw new Error(`after push the remote has ${count} documents`);
     const other = await t.remote.fresh('attpush');
     const [again, buffers] = await t.again('push', 'photos', t.remote.target(other));
     await t.b.call('destroy', 'photos');
@@ -222,7 +240,7 @@ export const TASKS = {
     const { attachments: n, attachmentBytes: bytes } = t.size;
     await t.goto();
     const source = await pullSource(t, 'atts');
-    await t.goto();
+    await joined(t, source, 'photospull', 'photosagain');
     await t.b.call('open', 'photospull');
     await t.b.heapAfterGc();
     const watch = t.b.watchMemory();
@@ -236,7 +254,29 @@ export const TASKS = {
     await t.b.call('destroy', 'photospull');
     return { attPull: r, attPullMemory: above, attPullAgain: again, attPullBuffers: buffers, attGet: get };
   },
+  // Files of 20 MB, stored; the median of several.
+  async large(t) {
+    await t.goto();
+    const { samples, ...r } = await t.measure('large', 'large', t.size.large, t.size.largeBytes);
+    await t.b.call('destroy', 'large');
+    return { large: { ...r, value: median(samples), samples } };
+  },
+  // A fresh page and a locked database: the passphrase's own cost, then until the first document is read, then
+  // the first lists.
+  async unlock(t) {
+    await t.goto();
+    if (!await t.b.call('hasUnlock')) return { unlock: { na: 'nothing is locked' } };
+    await filledDb(t);
+    await t.goto();
+    const times = await t.b.call('unlock', 'local10k', t.size.docs, t.size.docs >> 1);
+    const metric = (value) => ({ value, unit: 'ms' });
+    return {
+      passphrase: metric(times.passphrase), unlock: metric(times.unlock),
+      unlockList: metric(times.list), unlockAll: metric(times.all),
+    };
+  },
   async live(t) {
+    if (t.unsupported.live) return { liveMedian: { na: t.unsupported.live } };
     await t.goto();
     const db = await t.remote.fresh('live');
     const own = (await t.b.call('hasSeeder')).live;

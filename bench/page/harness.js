@@ -119,6 +119,27 @@ export function install(contender) {
         },
       };
     },
+    // Large files, one after another; the first one is not counted.
+    async large(name, count, size) {
+      const blobs = Array.from({ length: count + 1 }, (_, i) => photo(i, size));
+      const d = await db(name);
+      const samples = [];
+      return {
+        async run() {
+          for (const [i, blob] of blobs.entries()) {
+            const began = performance.now();
+            await d.putAttachment(docId('large', i), 'photo', blob);
+            samples.push(performance.now() - began);
+          }
+          return samples.slice(1);
+        },
+        async check() {
+          const got = new Uint8Array(await (await d.getAttachment(docId('large', count), 'photo')).arrayBuffer());
+          const want = randomBytes(size, count + 1);
+          need(got.length === size && got.every((b, k) => b === want[k]), 'bytes of a large file');
+        },
+      };
+    },
     async pull(name, remote, opts) {
       const d = await db(name);
       return { run: () => d.pull(remote, opts || {}) };
@@ -152,7 +173,7 @@ export function install(contender) {
       const ms = performance.now() - t0;
       checking = check && (() => check(got));
       await new Promise((r) => setTimeout(r, 60)); // let the longtask observer report
-      return { ms, longest };
+      return { ms, longest, got: Array.isArray(got) && got.every((v) => typeof v === 'number') ? got : undefined };
     },
     async check() { await checking?.(); checking = null; },
     async verifyPulled(name, total, prefix = 'note') {
@@ -179,6 +200,16 @@ export function install(contender) {
       const out = [];
       for (let i = 0; i < count; i++) out.push(await contender.encodeForRemote(makeDoc('live', i)));
       return out;
+    },
+
+    hasJoin: () => !!contender.join,
+    join: (name, remote) => contender.join(name, remote),
+    hasUnlock: () => !!contender.unlock,
+    async unlock(name, count, i) {
+      const { doc, counts, ...times } = await contender.unlock(name, docId('note', i));
+      need(doc.n === i && doc.body.startsWith(CANARY), 'first get after unlocking');
+      need(counts.every((n) => n === count), `after unlocking ${counts} docs`);
+      return times;
     },
 
     async liveStart(name, remote) {
