@@ -8,7 +8,7 @@ mod seq;
 mod sort;
 mod text;
 
-pub use content::{Bytes, CONTENT_CHUNK_BYTES, Content, Digest, Digester, External};
+pub use content::{Bytes, CONTENT_CHUNK_BYTES, Content, Digest, Digester, External, Pieces};
 pub use draft::{
     Draft, DraftAttachment, check_attachment_name, check_body, check_doc_id, push_json_string, split_array,
 };

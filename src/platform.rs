@@ -3,9 +3,15 @@
 //! Nothing else in the core asks the machine for these, so a seeded platform replays a whole
 //! two-database story.
 
-use futures::future::LocalBoxFuture;
+use std::future::ready;
 
-use crate::{error::Result, model::Content};
+use futures::future::LocalBoxFuture;
+use sha2::{Digest as _, Sha256};
+
+use crate::{
+    error::{Pending, Result},
+    model::Content,
+};
 
 /// What the core needs to know of the machine it runs on.
 pub trait Platform {
@@ -20,10 +26,19 @@ pub trait Platform {
     }
     /// Resolves after `ms` milliseconds, or after the event loop had one turn when 0.
     fn sleep(&self, ms: u32) -> LocalBoxFuture<'static, ()>;
+    /// The SHA-256 of some bytes, begun at once; beside our own work if the machine can.
+    fn sha256(&self, bytes: &[u8]) -> Pending<'static, [u8; 32]> {
+        Box::pin(ready(Ok(sha256(bytes))))
+    }
     /// Where a large content is put together, outside our memory if the machine can.
     fn collector(&self) -> Box<dyn Collector> {
         Box::new(Vec::new())
     }
+}
+
+/// The SHA-256 of some bytes, here and now.
+pub fn sha256(bytes: &[u8]) -> [u8; 32] {
+    Sha256::digest(bytes).into()
 }
 
 /// A content that is being put together.

@@ -37,7 +37,7 @@ pub use channel::{Channel, Epoch};
 pub use code::RecoveryCode;
 pub use crypt::{Entropy, Hash, Key, sha256};
 pub use envelope::Envelope;
-pub use file::{CHUNK_BYTES, FileHash, FileOpener, FileReader, FileSealer, PlainFile};
+pub use file::{CHUNK_BYTES, FileOpener, FileReader, FileSealer, PlainFile, contents_hash};
 pub use guard::{GUARD_ID, guard_document};
 pub use id::{Class, MAX_LOCAL_ID_BYTES};
 pub use line::{Lineage, first_line, next_line};

@@ -37,9 +37,7 @@ fn speed() {
     for size in [500_000, 20_000_000] {
         let plain = plain(size);
         let start = Instant::now();
-        let mut hash = FileHash::default();
-        hash.update(&plain);
-        let plain_file = hash.finish();
+        let plain_file = PlainFile::of(&plain);
         let hashed = start.elapsed();
         let remote = home.channel().remote_id("a");
         let ch = home.channel().ch();
@@ -52,7 +50,7 @@ fn speed() {
         let mut back = Vec::with_capacity(size + 70_000);
         let mut reader = FileReader::new(ch, &remote, &entry);
         reader.push(&out, &mut back).unwrap();
-        reader.finish().unwrap();
+        reader.finish(&back.chunks(CHUNK_BYTES as usize).map(sha256).collect::<Vec<_>>()).unwrap();
         println!(
             "{size:>9} B file: hash {hashed:.1?}, with sealing {sealed:.1?}, open {:.1?}",
             start.elapsed()

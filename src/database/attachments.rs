@@ -2,14 +2,14 @@
 
 use super::{
     Database, Written,
-    edit::{Change, Edit, EditAttachment},
+    edit::{Change, Edit},
     options::{AttachmentOptions, rev},
     render::content_gone,
 };
 use crate::{
     error::{Error, Kind, Result},
     log::StoredLeaf,
-    model::{Content, check_attachment_name, check_doc_id},
+    model::{Content, DraftAttachment, check_attachment_name, check_doc_id},
 };
 
 impl Database {
@@ -27,17 +27,8 @@ impl Database {
     ) -> Result<Written> {
         check(id, name)?;
         let view = self.view()?;
-        let digest = content.digest().await?;
-        let with = EditAttachment {
-            name: name.to_owned(),
-            content_type: Some(content_type.to_owned()),
-            revpos: None,
-            length: None,
-            data: Some((content, digest)),
-            stub_digest: None,
-            sealed: None,
-        };
-        let with = view.sealed(&*self.inner.platform, id, with, None).await?;
+        let with = DraftAttachment::new(name.to_owned(), content_type.to_owned(), content);
+        let with = view.attachment(&*self.inner.platform, id, with, None).await?;
         let parent = rev.map(str::parse).transpose()?;
         let change = Change::Attachment { parent, name: name.to_owned(), with: Some(with) };
         self.write_one(Edit::new(&view, id.to_owned(), change)).await

@@ -38,7 +38,7 @@ use std::collections::HashMap;
 
 use super::{
     Changes, Database, Written,
-    edit::{Change, Edit, EditAttachment, resolution},
+    edit::{Change, Edit, resolution},
     options::{ChangesOptions, ResolveOptions},
     render::{Members, Rendered, content_gone},
     view::{NewLeaf, View},
@@ -47,7 +47,7 @@ use super::{
 use crate::{
     error::{Error, Kind, Result},
     log::{DocState, Found, SeqEntry, StoredLeaf, read_at},
-    model::{Content, Draft, Rev, canonical, check_doc_id},
+    model::{Content, Draft, DraftAttachment, Rev, canonical, check_doc_id},
 };
 
 /// What stands against a document's winner.
@@ -293,9 +293,10 @@ impl Database {
                 let (mut contents, mut attachments) = (Vec::new(), leaf.attachments.clone());
                 for stored in &mut attachments {
                     let content = self.content(&view, id, stored).await?.ok_or_else(content_gone)?;
-                    let content = EditAttachment::of_stored(stored, content);
-                    let content =
-                        view.sealed(&*self.inner.platform, &copy, content, stored.sealed.as_deref()).await?;
+                    let (name, content_type) = (stored.name.clone(), stored.content_type.clone());
+                    let draft = DraftAttachment::new(name, content_type, content);
+                    let copied = stored.sealed.as_deref();
+                    let content = view.attachment(&*self.inner.platform, &copy, draft, copied).await?;
                     stored.sealed = content.sealed.as_ref().map(|(_, file)| file.clone());
                     contents.push(content);
                     stored.revpos = 1;

@@ -70,30 +70,22 @@ pub(super) struct EditAttachment {
 }
 
 impl EditAttachment {
-    /// What a leaf has already.
-    pub(super) fn of_stored(stored: &StoredAttachment, content: Content) -> Self {
-        Self {
-            name: stored.name.clone(),
-            content_type: Some(stored.content_type.clone()),
-            revpos: None,
-            length: None,
-            data: Some((content, stored.digest)),
-            stub_digest: None,
-            sealed: None,
-        }
-    }
-
-    pub(super) async fn from_draft(draft: DraftAttachment) -> Result<Self> {
-        let data = match draft.content {
+    pub(super) async fn from_draft(mut draft: DraftAttachment) -> Result<Self> {
+        let data = match draft.content.take() {
             Some(content) => {
                 let digest = content.digest().await?;
                 Some((content, digest))
             }
             None => None,
         };
+        Ok(Self::of(draft, data))
+    }
+
+    /// Of a draft whose content was looked at.
+    pub(super) fn of(draft: DraftAttachment, data: Option<(Content, Digest)>) -> Self {
         // The digest of compressed bytes names no content of ours.
         let named = if draft.is_encoded { None } else { draft.digest.as_deref() };
-        Ok(Self {
+        Self {
             name: draft.name,
             content_type: draft.content_type,
             revpos: draft.revpos,
@@ -101,7 +93,7 @@ impl EditAttachment {
             data,
             stub_digest: named.and_then(|digest| digest.parse().ok()),
             sealed: None,
-        })
+        }
     }
 
     pub(super) async fn of_replicated(attachment: ReplicatedAttachment) -> Result<Self> {

@@ -1,17 +1,17 @@
 //! Between the database and [`crate::seal`]: stored leaves of a sealed channel made and opened.
 
-use std::rc::Rc;
+use std::{collections::VecDeque, rc::Rc};
 
 use crate::{
-    error::{Error, Kind, Result},
+    error::{Error, Kind, Pending, Result},
     log::{StoredAttachment, StoredLeaf},
-    model::{CONTENT_CHUNK_BYTES, Content, Rev},
+    model::{CONTENT_CHUNK_BYTES, Content, Digester, Pieces, Rev},
     peer::{ReplicatedAttachment, ReplicatedDoc},
-    platform::Platform,
+    platform::{Collector, Platform},
     seal::{
-        Author, Channel, Entry, Envelope, FileEntry, FileHash, FileReader, FileSealer, Hash, Key,
-        NewRevision, Opened, PublicKey, Received, Refusal, Signer, Stub, check_push, first_line, next_line,
-        open_revision, read_revision, seal_revision,
+        Author, CHUNK_BYTES, Channel, Entry, Envelope, FileEntry, FileReader, FileSealer, Hash, Key,
+        NewRevision, Opened, PlainFile, PublicKey, Received, Refusal, Signer, Stub, check_push,
+        contents_hash, first_line, next_line, open_revision, read_revision, seal_revision,
     },
 };
 
@@ -158,11 +158,14 @@ impl Keys {
         copied: Option<&FileEntry>,
         platform: &dyn Platform,
     ) -> Result<(Content, FileEntry)> {
-        let mut hash = FileHash::default();
-        let mut pieces = Pieces::of(content);
-        while let Some(piece) = pieces.next().await? {
-            hash.update(&piece);
+        let (mut chunks, mut hashes) = (Chunks::of(content, platform), Hashes::new(platform));
+        let mut md5 = Digester::default();
+        while let Some(chunk) = chunks.next().await? {
+            hashes.add(chunk).await?;
+            md5.update(chunk);
         }
+        let (hash, length) = (contents_hash(&hashes.finish().await?), content.size_bytes());
+        let plain = PlainFile { hash, digest: md5.finish(), length };
         let id = self.channel.remote_id(name);
         let key = match copied {
             Some(file) => file.copy_key(&id, attachment.0),
@@ -176,16 +179,14 @@ impl Keys {
             |bytes: &mut [u8]| bytes.iter_mut().zip(key.expose()).for_each(|(byte, own)| *byte = *own);
         let (ch, (file_name, content_type)) = (self.channel.ch(), attachment);
         // The generation is known when it is committed.
-        let mut sealer = FileSealer::new(ch, &id, file_name, content_type, hash.finish(), 1, &entropy);
-        let mut collector = platform.collector();
-        let (mut pieces, mut out) = (Pieces::of(content), Vec::new());
-        while let Some(piece) = pieces.next().await? {
-            sealer.push(&piece, &mut out).map_err(refused)?;
-            collector.push(std::mem::take(&mut out))?;
+        let mut sealer = FileSealer::new(ch, &id, file_name, content_type, plain, 1, &entropy);
+        let (mut chunks, mut collected) = (Chunks::of(content, platform), Collected::new(platform));
+        while let Some(chunk) = chunks.next().await? {
+            sealer.push(chunk, &mut collected.bytes).map_err(refused)?;
+            collected.put_away(false)?;
         }
-        let entry = sealer.finish(&mut out).map_err(refused)?;
-        collector.push(out)?;
-        Ok((collector.finish()?, entry))
+        let entry = sealer.finish(&mut collected.bytes).map_err(refused)?;
+        Ok((collected.finish()?, entry))
     }
 
     /// Opens an attachment's bytes, piece by piece, and proves that they are all there.
@@ -200,15 +201,19 @@ impl Keys {
     ) -> Result<Content> {
         let damaged = |refusal| Error::corrupt("sealed attachment").with_source(refusal);
         let mut reader = FileReader::new(self.channel.ch(), &self.channel.remote_id(name), file);
-        let mut collector = platform.collector();
-        let mut pieces = Pieces::of(sealed);
+        let (mut collected, mut hashes) = (Collected::new(platform), Hashes::new(platform));
+        let mut pieces = Chunks::of(sealed, platform);
         while let Some(piece) = pieces.next().await? {
-            let mut out = Vec::with_capacity(piece.len());
-            reader.push(&piece, &mut out).map_err(damaged)?;
-            collector.push(out)?;
+            let from = collected.bytes.len();
+            reader.push(piece, &mut collected.bytes).map_err(damaged)?;
+            // Whole chunks come out, and the last one.
+            for chunk in collected.bytes[from..].chunks(CHUNK_BYTES as usize) {
+                hashes.add(chunk).await?;
+            }
+            collected.put_away(false)?;
         }
-        reader.finish().map_err(damaged)?;
-        collector.finish()
+        reader.finish(&hashes.finish().await?).map_err(damaged)?;
+        collected.finish()
     }
 }
 
@@ -266,27 +271,100 @@ fn refused(refusal: Refusal) -> Error {
     Error::new(kind, refusal.reason()).with_source(refusal)
 }
 
-/// A content, piece by piece.
-struct Pieces<'a> {
-    content: &'a Content,
-    at: u64,
+/// A content in full chunks of [`CHUNK_BYTES`], the last one shorter.
+struct Chunks<'a> {
+    pieces: Box<dyn Pieces + 'a>,
+    platform: &'a dyn Platform,
+    /// Read and not handed out yet, from `at` on.
+    held: Vec<u8>,
+    at: usize,
+    given: u32,
 }
 
-impl<'a> Pieces<'a> {
-    fn of(content: &'a Content) -> Self {
-        Self { content, at: 0 }
+/// After how many chunks the page gets its turn: some 4 ms of work on them.
+const CHUNKS_IN_A_TURN: u32 = 8;
+
+impl<'a> Chunks<'a> {
+    fn of(content: &'a Content, platform: &'a dyn Platform) -> Self {
+        Self { pieces: content.pieces(), platform, held: Vec::new(), at: 0, given: 0 }
     }
 
-    async fn next(&mut self) -> Result<Option<Vec<u8>>> {
-        let end = self.content.size_bytes().min(self.at + CONTENT_CHUNK_BYTES);
-        if self.at >= end {
-            return Ok(None);
+    async fn next(&mut self) -> Result<Option<&[u8]>> {
+        let chunk = CHUNK_BYTES as usize;
+        while self.held.len() - self.at < chunk {
+            self.held.drain(..std::mem::take(&mut self.at));
+            let before = self.held.len();
+            self.pieces.next(&mut self.held).await?;
+            if self.held.len() == before {
+                break;
+            }
         }
-        let piece = match self.content {
-            Content::Bytes(bytes) => bytes[self.at as usize..end as usize].to_vec(),
-            Content::External(external) => external.read(self.at, end).await?,
-        };
-        self.at = end;
-        Ok(Some(piece))
+        self.given += 1;
+        // A read that need not wait gives the page no turn.
+        if self.given.is_multiple_of(CHUNKS_IN_A_TURN) {
+            self.platform.sleep(0).await;
+        }
+        let start = self.at;
+        self.at = self.held.len().min(start + chunk);
+        Ok((self.at > start).then(|| &self.held[start..self.at]))
+    }
+}
+
+/// The hashes of chunks, several of them under way at once.
+struct Hashes<'a> {
+    platform: &'a dyn Platform,
+    under_way: VecDeque<Pending<'static, Hash>>,
+    made: Vec<Hash>,
+}
+
+/// Each has its chunk in the machine's memory.
+const HASHES_AT_ONCE: usize = 8;
+
+impl<'a> Hashes<'a> {
+    fn new(platform: &'a dyn Platform) -> Self {
+        Self { platform, under_way: VecDeque::new(), made: Vec::new() }
+    }
+
+    async fn add(&mut self, chunk: &[u8]) -> Result<()> {
+        self.under_way.push_back(self.platform.sha256(chunk));
+        if self.under_way.len() == HASHES_AT_ONCE { self.take_one().await } else { Ok(()) }
+    }
+
+    async fn take_one(&mut self) -> Result<()> {
+        if let Some(first) = self.under_way.pop_front() {
+            self.made.push(first.await?);
+        }
+        Ok(())
+    }
+
+    async fn finish(mut self) -> Result<Vec<Hash>> {
+        while !self.under_way.is_empty() {
+            self.take_one().await?;
+        }
+        Ok(self.made)
+    }
+}
+
+/// What comes out, put away in pieces that are worth it.
+struct Collected {
+    collector: Box<dyn Collector>,
+    bytes: Vec<u8>,
+}
+
+impl Collected {
+    fn new(platform: &dyn Platform) -> Self {
+        Self { collector: platform.collector(), bytes: Vec::new() }
+    }
+
+    fn put_away(&mut self, all: bool) -> Result<()> {
+        if all || self.bytes.len() as u64 >= CONTENT_CHUNK_BYTES / 2 {
+            self.collector.push(std::mem::take(&mut self.bytes))?;
+        }
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<Content> {
+        self.put_away(true)?;
+        self.collector.finish()
     }
 }

@@ -27,7 +27,7 @@ use super::{
 use crate::{
     error::{Error, Kind, Result},
     log::{Directory, DocState, Found, StoredAttachment, StoredLeaf, read_at},
-    model::{Content, Digest, Rev, sort_by},
+    model::{Content, Digest, DraftAttachment, Rev, sort_by},
     platform::Platform,
     seal::{Entry, FileEntry},
 };
@@ -146,19 +146,20 @@ impl View {
 
     /// An attachment that is to be written, with what will be stored of it; `copied` is what it was in another
     /// document.
-    pub(super) async fn sealed(
+    pub(super) async fn attachment(
         &self,
         platform: &dyn Platform,
         name: &str,
-        mut attachment: EditAttachment,
+        mut draft: DraftAttachment,
         copied: Option<&FileEntry>,
     ) -> Result<EditAttachment> {
-        if let (Self::Opened(opened), Some((content, _))) = (self, &attachment.data) {
-            let content_type = attachment.content_type.as_deref().unwrap_or("application/octet-stream");
-            let named = (attachment.name.as_str(), content_type);
-            let (sealed, file) = opened.keys().seal_content(name, named, content, copied, platform).await?;
-            attachment.sealed = Some((sealed, Rc::new(file)));
-        }
+        let Self::Opened(opened) = self else { return EditAttachment::from_draft(draft).await };
+        let Some(content) = draft.content.take() else { return Ok(EditAttachment::of(draft, None)) };
+        let content_type = draft.content_type.as_deref().unwrap_or("application/octet-stream");
+        let named = (draft.name.as_str(), content_type);
+        let (sealed, file) = opened.keys().seal_content(name, named, &content, copied, platform).await?;
+        let mut attachment = EditAttachment::of(draft, Some((content, file.digest)));
+        attachment.sealed = Some((sealed, Rc::new(file)));
         Ok(attachment)
     }
 

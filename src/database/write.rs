@@ -143,8 +143,7 @@ impl Database {
         let body_digest = draft.body_digest()?;
         let parent = draft.parent()?;
         for attachment in draft.attachments {
-            let attachment = EditAttachment::from_draft(attachment).await?;
-            attachments.push(how.view.sealed(&*self.inner.platform, &id, attachment, None).await?);
+            attachments.push(how.view.attachment(&*self.inner.platform, &id, attachment, None).await?);
         }
         let change = if how.new_edits {
             Change::New {

@@ -9,8 +9,11 @@ use crate::error::{Error, Pending, Result};
 /// Bytes in our memory that several may hold.
 pub type Bytes = Rc<[u8]>;
 
-/// How much of a content is held in memory at once when it has to be looked through.
+/// How much of a content is collected in memory at once before it is put away.
 pub const CONTENT_CHUNK_BYTES: u64 = 1 << 20;
+
+/// How much of bytes in memory is a piece.
+const BYTES_IN_A_PIECE: usize = 128 * 1024;
 
 /// CouchDB's name for an attachment's bytes: `md5-` and the MD5 in base64.
 ///
@@ -75,8 +78,25 @@ pub trait External {
     fn digest(&self) -> Pending<'_, Digest>;
     /// The bytes from `start` (inclusive) to `end` (exclusive).
     fn read(&self, start: u64, end: u64) -> Pending<'_, Vec<u8>>;
+    /// All of them, from the beginning.
+    fn pieces(&self) -> Box<dyn Pieces + '_>;
     /// So that the adapter that made it can take it back without copying.
     fn as_any(&self) -> &dyn Any;
+}
+
+/// A content that is read from its beginning to its end.
+pub trait Pieces {
+    /// Appends the next piece, of no more than is well held in memory, to `out`; nothing at the end.
+    fn next<'a>(&'a mut self, out: &'a mut Vec<u8>) -> Pending<'a, ()>;
+}
+
+impl Pieces for &[u8] {
+    fn next<'a>(&'a mut self, out: &'a mut Vec<u8>) -> Pending<'a, ()> {
+        let (piece, rest) = self.split_at(self.len().min(BYTES_IN_A_PIECE));
+        out.extend_from_slice(piece);
+        *self = rest;
+        Box::pin(std::future::ready(Ok(())))
+    }
 }
 
 /// An attachment's bytes. Cloning copies a pointer.
@@ -107,6 +127,14 @@ impl Content {
         match self {
             Self::Bytes(bytes) => Ok(Digest::of(bytes)),
             Self::External(external) => external.digest().await,
+        }
+    }
+
+    /// Its bytes in pieces.
+    pub fn pieces(&self) -> Box<dyn Pieces + '_> {
+        match self {
+            Self::Bytes(bytes) => Box::new(&bytes[..]),
+            Self::External(external) => external.pieces(),
         }
     }
 

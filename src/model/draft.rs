@@ -61,6 +61,21 @@ pub struct DraftAttachment {
     pub content: Option<Content>,
 }
 
+impl DraftAttachment {
+    /// These bytes, under this name.
+    pub fn new(name: String, content_type: String, content: Content) -> Self {
+        Self {
+            name,
+            content_type: Some(content_type),
+            revpos: None,
+            length: None,
+            digest: None,
+            is_encoded: false,
+            content: Some(content),
+        }
+    }
+}
+
 /// Refuses what CouchDB refuses as a document id, with its words: 400 `illegal_docid`.
 pub fn check_doc_id(id: &str) -> Result<()> {
     let illegal = |reason: &'static str| Err(Error::new(Kind::IllegalDocid, reason));

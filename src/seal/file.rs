@@ -6,11 +6,10 @@
 use std::ops::Range;
 
 use md5::{Digest as _, Md5};
-use sha2::Sha256;
 
 use super::{
     Entropy, FileEntry, Hash, Key, Refusal, STREAM_CHUNK_BYTES, TAG_BYTES,
-    crypt::{first, hkdf, mac, same},
+    crypt::{first, hash, hkdf, mac, same, sha256},
     open_chunk, padded_len, seal_chunk,
 };
 use crate::model::Digest;
@@ -34,43 +33,32 @@ fn last_chunk(length: u64) -> u64 {
 /// Of plain contents: what sealing needs to know beforehand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PlainFile {
-    /// SHA-256.
-    pub sha256: Hash,
+    /// See [`contents_hash`].
+    pub hash: Hash,
     /// MD5, as a caller of the database knows it.
     pub digest: Digest,
     /// Length in bytes.
     pub length: u64,
 }
 
-/// The first pass.
-#[derive(Default)]
-pub struct FileHash {
-    sha256: Sha256,
-    md5: Md5,
-    length: u64,
+impl PlainFile {
+    /// Of contents in memory.
+    pub fn of(bytes: &[u8]) -> Self {
+        let hashes: Vec<Hash> = bytes.chunks(STREAM_CHUNK_BYTES).map(sha256).collect();
+        Self { hash: contents_hash(&hashes), digest: Digest::of(bytes), length: bytes.len() as u64 }
+    }
 }
 
-impl FileHash {
-    /// The next bytes.
-    pub fn update(&mut self, bytes: &[u8]) {
-        self.sha256.update(bytes);
-        self.md5.update(bytes);
-        self.length += bytes.len() as u64;
-    }
-
-    /// What came of all of them.
-    pub fn finish(self) -> PlainFile {
-        PlainFile {
-            sha256: self.sha256.finalize().into(),
-            digest: Digest(self.md5.finalize().into()),
-            length: self.length,
-        }
-    }
+/// What stands for plain contents: a hash of the SHA-256 of each [`CHUNK_BYTES`] of them (the last may be
+/// shorter, empty ones have none), so that whoever has hands for it makes several at a time.
+pub fn contents_hash(chunks: &[Hash]) -> Hash {
+    hash(&[b"contents", &chunks.concat()])
 }
 
 /// The stream's salt: it names channel, document and attachment, and commits to the contents.
-fn salt(ch: &Hash, remote_id: &str, opaque: &[u8], key: &Key, sha256: &Hash, length: u64) -> [u8; 16] {
-    first(&mac(key, &[b"file", ch, remote_id.as_bytes(), opaque, sha256, &length.to_be_bytes()]))
+pub(super) fn salt_of(ch: &Hash, remote_id: &str, entry: &FileEntry) -> [u8; 16] {
+    let length = entry.length.to_be_bytes();
+    first(&mac(&entry.key, &[b"file", ch, remote_id.as_bytes(), &entry.opaque, &entry.hash, &length]))
 }
 
 fn stream_key(key: &Key, salt: &[u8; 16]) -> Key {
@@ -103,20 +91,20 @@ impl FileSealer {
     ) -> Self {
         let key = Key::random(entropy);
         // Made from the key, so that two attachments never meet under one name, even with a bad source.
-        let name_mac = mac(&key, &[b"name", ch, remote_id.as_bytes(), name.as_bytes(), &plain.sha256]);
+        let name_mac = mac(&key, &[b"name", ch, remote_id.as_bytes(), name.as_bytes(), &plain.hash]);
         let opaque: [u8; 16] = first(&name_mac);
-        let salt = salt(ch, remote_id, &opaque, &key, &plain.sha256, plain.length);
         let entry = FileEntry {
             name: name.to_owned(),
             content_type: content_type.to_owned(),
             opaque,
-            sha256: plain.sha256,
+            hash: plain.hash,
             digest: plain.digest,
             sealed_digest: Digest([0; 16]),
             length: plain.length,
             revpos,
             key,
         };
+        let salt = salt_of(ch, remote_id, &entry);
         let stream = stream_key(&entry.key, &salt);
         let buffer = Vec::with_capacity(STREAM_CHUNK_BYTES);
         Self { entry, stream, salt: Some(salt), buffer, index: 0, taken: 0, md5: Md5::new() }
@@ -152,34 +140,43 @@ impl FileSealer {
             self.fill(piece, out)?;
             left -= piece.len() as u64;
         }
-        self.flush(true, out)?;
+        if !self.buffer.is_empty() {
+            let rest = std::mem::take(&mut self.buffer);
+            self.seal(&rest, out)?;
+        }
         self.entry.sealed_digest = Digest(self.md5.finalize().into());
         Ok(self.entry)
     }
 
     fn fill(&mut self, mut bytes: &[u8], out: &mut Vec<u8>) -> Result<(), Refusal> {
         while !bytes.is_empty() {
-            // A full chunk waits until it is known not to be the last.
-            if self.buffer.len() == STREAM_CHUNK_BYTES {
-                self.flush(false, out)?;
-            }
             let room = STREAM_CHUNK_BYTES - self.buffer.len();
             let (now, later) = bytes.split_at(room.min(bytes.len()));
-            self.buffer.extend_from_slice(now);
             bytes = later;
+            if now.len() == STREAM_CHUNK_BYTES {
+                self.seal(now, out)?;
+                continue;
+            }
+            self.buffer.extend_from_slice(now);
+            if self.buffer.len() == STREAM_CHUNK_BYTES {
+                let mut whole = std::mem::take(&mut self.buffer);
+                self.seal(&whole, out)?;
+                whole.clear();
+                self.buffer = whole;
+            }
         }
         Ok(())
     }
 
-    fn flush(&mut self, is_last: bool, out: &mut Vec<u8>) -> Result<(), Refusal> {
+    fn seal(&mut self, chunk: &[u8], out: &mut Vec<u8>) -> Result<(), Refusal> {
         let start = out.len();
         if let Some(salt) = self.salt.take() {
             out.extend_from_slice(&salt);
         }
-        seal_chunk(&self.stream, self.index, is_last, &self.buffer, out)?;
+        let is_last = self.index == last_chunk(self.entry.length);
+        seal_chunk(&self.stream, self.index, is_last, chunk, out)?;
         self.md5.update(out.get(start..).unwrap_or_default());
         self.index += 1;
-        self.buffer.clear();
         Ok(())
     }
 }
@@ -195,7 +192,7 @@ impl FileOpener {
     ///
     /// Errors: `not_opened` if these are not the contents of this attachment of this document.
     pub fn new(ch: &Hash, remote_id: &str, entry: &FileEntry, head: &[u8]) -> Result<Self, Refusal> {
-        let salt = salt(ch, remote_id, &entry.opaque, &entry.key, &entry.sha256, entry.length);
+        let salt = salt_of(ch, remote_id, entry);
         if !same(head, &salt) {
             return Err(Refusal::NotOpened);
         }
@@ -243,7 +240,6 @@ pub struct FileReader {
     opener: Option<FileOpener>,
     buffer: Vec<u8>,
     index: u64,
-    sha256: Sha256,
 }
 
 impl FileReader {
@@ -255,7 +251,6 @@ impl FileReader {
             opener: None,
             buffer: Vec::new(),
             index: 0,
-            sha256: Sha256::new(),
         }
     }
 
@@ -288,9 +283,7 @@ impl FileReader {
 
     fn take(&mut self, out: &mut Vec<u8>) -> Result<(), Refusal> {
         if let Some(opener) = &self.opener {
-            let text = opener.open(self.index, &self.buffer)?;
-            self.sha256.update(&text);
-            out.extend_from_slice(&text);
+            out.extend_from_slice(&opener.open(self.index, &self.buffer)?);
             self.index += 1;
         } else if let Some((ch, remote_id)) = self.begin.take() {
             self.opener = Some(FileOpener::new(&ch, &remote_id, &self.entry, &self.buffer)?);
@@ -298,13 +291,12 @@ impl FileReader {
         Ok(())
     }
 
-    /// Ends it.
+    /// Ends it. `chunks` are the hashes of what came out, as for [`contents_hash`].
     ///
     /// Errors: `not_opened` if bytes are missing, or the whole is not what was sealed.
-    pub fn finish(self) -> Result<(), Refusal> {
+    pub fn finish(self, chunks: &[Hash]) -> Result<(), Refusal> {
         let is_whole = self.opener.is_some_and(|opener| opener.chunks() == self.index);
-        let sha256: Hash = self.sha256.finalize().into();
-        if is_whole && self.buffer.is_empty() && sha256 == self.entry.sha256 {
+        if is_whole && self.buffer.is_empty() && contents_hash(chunks) == self.entry.hash {
             Ok(())
         } else {
             Err(Refusal::NotOpened)

@@ -24,8 +24,8 @@ pub struct FileEntry {
     pub opaque: [u8; 16],
     /// The key of its contents.
     pub key: Key,
-    /// SHA-256 of the plain contents.
-    pub sha256: Hash,
+    /// Of the plain contents, see [`super::contents_hash`].
+    pub hash: Hash,
     /// MD5 of the plain contents: the digest that a caller of the database sees.
     pub digest: Digest,
     /// MD5 of the sealed contents: the digest that a server tells.
@@ -75,7 +75,7 @@ impl FileEntry {
             self.content_type.as_bytes(),
             &self.opaque,
             self.key.expose(),
-            &self.sha256,
+            &self.hash,
             &self.digest.0,
             &self.sealed_digest.0,
             &self.length.to_be_bytes(),
@@ -90,7 +90,7 @@ impl FileEntry {
             content_type: parts.text()?.to_owned(),
             opaque: parts.array()?,
             key: Key::from_slice(parts.next()?)?,
-            sha256: parts.array()?,
+            hash: parts.array()?,
             digest: Digest(parts.array()?),
             sealed_digest: Digest(parts.array()?),
             length: parts.number()?,

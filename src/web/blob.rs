@@ -18,7 +18,7 @@ use web_sys::{Blob, BlobPropertyBag, ReadableStreamByobReader};
 use super::{platform::next_turn, thrown::Thrown};
 use crate::{
     error::{Error, Kind, Pending, Result},
-    model::{Bytes, CONTENT_CHUNK_BYTES, Content, Digest, Digester, External},
+    model::{self, Bytes, CONTENT_CHUNK_BYTES, Content, Digest, Digester, External},
     platform::Collector,
 };
 
@@ -120,8 +120,8 @@ fn absorb(piece: &Uint8Array, digester: &mut Digester) {
 
 /// A content from its beginning, in pieces of [`PIECE_BYTES`] at most; after the last one, empty ones.
 enum Pieces<'a> {
-    /// What is read replaces the buffer it was read into.
-    Stream { reader: ReadableStreamByobReader, buffer: ArrayBuffer, left: f64 },
+    /// What is read replaces the buffer it was read into; at the end there is none.
+    Stream { reader: ReadableStreamByobReader, buffer: Option<ArrayBuffer>, left: f64 },
     /// An array, or a blob whose stream does not read into a buffer of ours.
     Slices { held: &'a Held, at: f64 },
 }
@@ -137,7 +137,7 @@ impl<'a> Pieces<'a> {
             && let Ok(reader) = byob_reader(&blob.stream())
         {
             let buffer = BUFFERS.with_borrow_mut(Vec::pop).unwrap_or_else(|| ArrayBuffer::new(PIECE_BYTES));
-            return Self::Stream { reader, buffer, left: blob.size() };
+            return Self::Stream { reader, buffer: Some(buffer), left: blob.size() };
         }
         Self::Slices { held, at: 0.0 }
     }
@@ -145,7 +145,8 @@ impl<'a> Pieces<'a> {
     async fn next(&mut self) -> Result<Uint8Array> {
         match self {
             Self::Stream { reader, buffer, left } => {
-                let view = Uint8Array::new(buffer);
+                let Some(own) = buffer.take() else { return Ok(Uint8Array::new_with_length(0)) };
+                let view = Uint8Array::new(&own);
                 let read = JsFuture::from(reader.read_with_array_buffer_view(&view));
                 let read = read.await.map_err(unreadable)?;
                 let piece: Uint8Array = Reflect::get(&read, &"value".into())
@@ -153,12 +154,13 @@ impl<'a> Pieces<'a> {
                     .dyn_into()
                     .map_err(unreadable)?;
                 *left -= f64::from(piece.length());
-                *buffer = piece.buffer();
                 if piece.length() == 0 {
                     if *left > 0.0 {
                         return Err(unreadable("It broke off.".into()));
                     }
-                    BUFFERS.with_borrow_mut(|buffers| buffers.push(buffer.clone()));
+                    BUFFERS.with_borrow_mut(|buffers| buffers.push(piece.buffer()));
+                } else {
+                    *buffer = Some(piece.buffer());
                 }
                 Ok(piece)
             }
@@ -171,6 +173,19 @@ impl<'a> Pieces<'a> {
                 }
             }
         }
+    }
+}
+
+impl model::Pieces for Pieces<'_> {
+    fn next<'a>(&'a mut self, out: &'a mut Vec<u8>) -> Pending<'a, ()> {
+        let read = async {
+            let piece = self.next().await?;
+            let start = out.len();
+            out.resize(start + piece.length() as usize, 0);
+            piece.copy_to(&mut out[start..]);
+            Ok(())
+        };
+        read.boxed_local()
     }
 }
 
@@ -196,6 +211,10 @@ impl External for BlobContent {
 
     fn read(&self, start: u64, end: u64) -> Pending<'_, Vec<u8>> {
         self.read_range(start, end).boxed_local()
+    }
+
+    fn pieces(&self) -> Box<dyn model::Pieces + '_> {
+        Box::new(Pieces::of(&self.held))
     }
 
     fn as_any(&self) -> &dyn Any {

@@ -1,17 +1,18 @@
 //! Time, randomness and sleep from the global object of a page, a worker or Node.
 
-use std::{cell::RefCell, collections::VecDeque};
+use std::{cell::RefCell, collections::VecDeque, future::ready};
 
 use futures::{FutureExt, channel::oneshot, future::LocalBoxFuture};
 use gloo_timers::future::TimeoutFuture;
-use js_sys::{Date, Function, Math, Reflect};
+use js_sys::{Date, Function, Math, Reflect, Uint8Array};
 use wasm_bindgen::{JsCast, JsValue, closure::Closure};
+use wasm_bindgen_futures::JsFuture;
 use web_sys::{Crypto, MessageChannel, MessagePort};
 
 use super::blob::BlobCollector;
 use crate::{
-    error::{Error, Result},
-    platform::{Collector, Platform},
+    error::{Error, Kind, Pending, Result},
+    platform::{Collector, Platform, sha256},
 };
 
 /// The longest that a browser's timer can wait: a longer one would fire at once.
@@ -40,6 +41,18 @@ impl Platform for WebPlatform {
         if fill(bytes) { Ok(()) } else { Err(Error::remote(0, "no_randomness", NO_RANDOMNESS)) }
     }
 
+    fn sha256(&self, bytes: &[u8]) -> Pending<'static, [u8; 32]> {
+        // It reads the bytes before it returns. Where a page is not secure there is none.
+        let subtle = global("crypto").map(|crypto| crypto.unchecked_into::<Crypto>().subtle());
+        let begun = subtle.and_then(|subtle| subtle.digest_with_str_and_u8_array("SHA-256", bytes).ok());
+        let Some(begun) = begun else { return Box::pin(ready(Ok(sha256(bytes)))) };
+        let made = async {
+            let hash = JsFuture::from(begun).await.ok().map(|hash| Uint8Array::new(&hash).to_vec());
+            hash.and_then(|hash| hash.try_into().ok()).ok_or_else(|| Error::new(Kind::Unknown, NO_HASH))
+        };
+        made.boxed_local()
+    }
+
     fn collector(&self) -> Box<dyn Collector> {
         Box::new(BlobCollector::default())
     }
@@ -51,6 +64,8 @@ impl Platform for WebPlatform {
         }
     }
 }
+
+const NO_HASH: &str = "crypto.subtle.digest failed.";
 
 const NO_RANDOMNESS: &str = "There is no crypto.getRandomValues here, and nothing else makes keys.";
 

@@ -267,12 +267,17 @@ export function openLog(code, docs) {
 
 const CHUNK = 65536;
 const chunkNonce = (index, last) => join(new Uint8Array(3), u64(index), [last ? 1 : 0]);
-const salt = (ch, rid, file) => H(file.key, 'file', ch, rid, file.opaque, file.sha256, u64(file.length)).slice(0, 16);
-export const opaqueOf = (ch, rid, file) => H(file.key, 'name', ch, rid, file.name, file.sha256).slice(0, 16);
+const contentsHash = (plain) => {
+  const hashes = [];
+  for (let at = 0; at < plain.length; at += CHUNK) hashes.push(sha256(plain.slice(at, at + CHUNK)));
+  return hash('contents', join(...hashes));
+};
+const salt = (ch, rid, file) => H(file.key, 'file', ch, rid, file.opaque, file.hash, u64(file.length)).slice(0, 16);
+export const opaqueOf = (ch, rid, file) => H(file.key, 'name', ch, rid, file.name, file.hash).slice(0, 16);
 export const digest = (bytes) => `md5-${Buffer.from(md5Of(bytes)).toString('base64')}`;
 
 export function sealFile(ch, rid, { name, content_type, key, revpos }, plain) {
-  const file = { name, content_type, key, revpos, length: plain.length, sha256: sha256(plain), md5: md5Of(plain) };
+  const file = { name, content_type, key, revpos, length: plain.length, hash: contentsHash(plain), md5: md5Of(plain) };
   file.opaque = opaqueOf(ch, rid, file);
   const head = salt(ch, rid, file);
   const stream = hkdf(key, head, 'payload');
@@ -296,7 +301,7 @@ export function openFile(ch, rid, file, sealed) {
   const whole = join(...parts);
   const plain = whole.slice(0, file.length);
   check(whole.length === padded(file.length) && whole.slice(file.length).every((byte) => byte === 0), 'padding');
-  check(same(sha256(plain), file.sha256), 'contents');
+  check(same(contentsHash(plain), file.hash), 'contents');
   return plain;
 }
 
@@ -310,14 +315,14 @@ export const stub = (file) => ({
 
 const byName = (a, b) => Buffer.compare(Buffer.from(a.name), Buffer.from(b.name));
 const manifest = (files) => enc(...[...files].sort(byName).map((file) => enc(
-  file.name, file.content_type, file.opaque, file.key, file.sha256, file.md5, file.sealedMd5, u64(file.length), u64(file.revpos),
+  file.name, file.content_type, file.opaque, file.key, file.hash, file.md5, file.sealedMd5, u64(file.length), u64(file.revpos),
 )));
 
 function readManifest(bytes) {
   return unenc(bytes).map((entry) => {
-    const [name, type, opaque, key, sha, md5, sealedMd5, length, revpos] = unenc(entry);
+    const [name, type, opaque, key, contents, md5, sealedMd5, length, revpos] = unenc(entry);
     const number = (part) => Number(Buffer.from(part).readBigUInt64BE());
-    return { name: Buffer.from(name).toString(), content_type: Buffer.from(type).toString(), opaque, key, sha256: sha, md5, sealedMd5, length: number(length), revpos: number(revpos) };
+    return { name: Buffer.from(name).toString(), content_type: Buffer.from(type).toString(), opaque, key, hash: contents, md5, sealedMd5, length: number(length), revpos: number(revpos) };
   });
 }
 

@@ -90,12 +90,11 @@ pub fn attach(
     plain: &[u8],
     chance: &Chance,
 ) -> (FileEntry, Vec<u8>) {
-    let mut hash = FileHash::default();
-    plain.chunks(1000).for_each(|piece| hash.update(piece));
     let remote = channel.remote_id(id);
-    let mut sealer = FileSealer::new(channel.ch(), &remote, name, "image/jpeg", hash.finish(), 1, &|bytes| {
-        chance.fill(bytes)
-    });
+    let mut sealer =
+        FileSealer::new(channel.ch(), &remote, name, "image/jpeg", PlainFile::of(plain), 1, &|bytes| {
+            chance.fill(bytes)
+        });
     let expected = sealer.sealed_length();
     let mut out = Vec::new();
     plain.chunks(70_001).for_each(|piece| sealer.push(piece, &mut out).unwrap());
