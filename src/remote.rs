@@ -57,6 +57,13 @@ pub use slots::{CONNECTIONS, Claim, Permit, Slots};
 pub use transport::{Answer, Body, Request, Response, Transport};
 use url::{Location, decode};
 
+/// For the fuzz targets: the parsers of what a server answers.
+#[cfg(not(target_arch = "wasm32"))]
+#[doc(hidden)]
+pub mod fuzz {
+    pub use super::{feed::parse_changes, read::parse_item};
+}
+
 /// How often a server is asked to keep a waiting line alive: PouchDB's default. Proxies cut lines that
 /// are silent for half a minute and more.
 pub const HEARTBEAT_MS: u32 = 10_000;

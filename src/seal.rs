@@ -16,6 +16,9 @@ mod content;
 mod crypt;
 mod envelope;
 mod file;
+#[cfg(not(target_arch = "wasm32"))]
+#[doc(hidden)]
+pub mod fuzz;
 mod guard;
 mod id;
 mod json;

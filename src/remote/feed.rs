@@ -488,7 +488,8 @@ impl Row<'_> {
     }
 }
 
-fn parse_changes(text: &str) -> Result<ChangesPage> {
+/// A page of the feed, as `_changes` answers.
+pub fn parse_changes(text: &str) -> Result<ChangesPage> {
     #[derive(Deserialize)]
     struct Answer<'a> {
         #[serde(borrow)]

@@ -277,7 +277,7 @@ fn text_if_any<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Stri
 
 /// One revision of a `_bulk_get` or `open_revs` answer: `{"ok":doc}`, `{"missing":"rev"}`,
 /// `{"error":{"id","rev","error","reason"}}`, or PouchDB's server's `{"error":"name","reason":…}`.
-fn parse_item(id: &str, json: &str) -> Result<Fetched> {
+pub fn parse_item(id: &str, json: &str) -> Result<Fetched> {
     #[derive(Deserialize)]
     struct Item<'a> {
         #[serde(borrow)]

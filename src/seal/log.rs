@@ -14,5 +14,7 @@ mod tests;
 
 pub(super) use entry::{Draft, Op, Scope, UserKey, Wrap, make_entry};
 pub use entry::{Entry, LogDoc, read_log_doc};
+#[cfg(not(target_arch = "wasm32"))]
+pub(super) use entry::{reencoded, signed_entry};
 pub(super) use replay::{Account, replay, replay_account, seal_back, single_owner, wrap_aad};
 pub use replay::{Pin, Replay};

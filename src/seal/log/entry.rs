@@ -212,6 +212,19 @@ fn read(bytes: Vec<u8>, signature: [u8; 64]) -> Result<Entry, Refusal> {
     Ok(Entry { hash: sha256(&bytes), scope, prev, by, op, bytes, signature })
 }
 
+/// For the fuzz targets: these bytes with a signature, if they are an entry by that signer.
+#[cfg(not(target_arch = "wasm32"))]
+pub(in super::super) fn signed_entry(bytes: &[u8], signer: &Signer) -> Option<Entry> {
+    decode(bytes)?;
+    read(bytes.to_vec(), signer.sign(&signed(bytes))).ok()
+}
+
+/// For the fuzz targets: an entry's operation as it would be written, if it is known.
+#[cfg(not(target_arch = "wasm32"))]
+pub(in super::super) fn reencoded(entry: &Entry) -> Option<(&'static str, Vec<u8>)> {
+    (entry.op != Op::Unknown).then(|| encode_op(&entry.op))
+}
+
 fn decode(bytes: &[u8]) -> Option<(Scope, Vec<Hash>, PublicKey, Op)> {
     let mut parts = Parts(bytes);
     if parts.next()? != b"log1" {
