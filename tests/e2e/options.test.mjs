@@ -46,7 +46,7 @@ test('a value that makes no sense is refused with a typed error, whatever the en
   const { db, url } = await begin(t);
   const { Database, SetteeError } = here.settee;
   await db.put({ _id: 'a' });
-  const other = await Database.open(`${db.name}-other`);
+  const other = await Database.open(`${db.name}-other`, kind.sealed ? { copyOf: db } : {});
   t.after(() => other.close());
   const ours = new Set(['headers', 'auth', 'getToken', 'fetch', 'feed', 'connections', 'connection_timeout', 'leader']);
   for (const [option, values] of Object.entries(NONE)) {
