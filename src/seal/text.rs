@@ -1,6 +1,6 @@
 //! Bytes as text, and back in one way only: lower-case base32 and base64url, both without padding.
 
-use data_encoding::BASE64URL_NOPAD;
+use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 
 /// RFC 4648's base32 in lower case: what a CouchDB attachment name and a URL both take as it is.
 const LETTERS: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
@@ -43,12 +43,12 @@ pub(super) fn unbase32(text: &str) -> Option<Vec<u8>> {
 
 /// Base64url.
 pub(super) fn base64url(bytes: &[u8]) -> String {
-    BASE64URL_NOPAD.encode(bytes)
+    BASE64_URL_SAFE_NO_PAD.encode(bytes)
 }
 
 /// The bytes that a base64url text stands for; `None` if another text stands for the same or it is none.
 pub(super) fn unbase64url(text: &str) -> Option<Vec<u8>> {
-    BASE64URL_NOPAD.decode(text.as_bytes()).ok()
+    BASE64_URL_SAFE_NO_PAD.decode(text).ok()
 }
 
 #[cfg(test)]
