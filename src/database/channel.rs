@@ -97,7 +97,7 @@ impl Database {
         let own = if self.inner.is_sealed { self.channel().await? } else { None };
         let Some(own) = own else { return Ok(()) };
         let (id, rev) = log_doc_name(&own);
-        if other.revs_diff(vec![(id, vec![rev])]).await?.is_empty() {
+        if other.revs_diff(vec![(id.clone(), vec![rev])]).await?.is_empty() {
             return Ok(());
         }
         let mut since = Seq::zero();
@@ -107,6 +107,10 @@ impl Database {
                 return Ok(());
             }
             since = page.last_seq;
+            if page.results.iter().any(|change| change.id == id) {
+                // It has come meanwhile: the other direction, or another device, has brought it.
+                return Ok(());
+            }
             let of_log = page.results.into_iter().filter(|change| change.id.starts_with(LOG));
             let of_log: Vec<_> = of_log
                 .map(|change| MissingRevs {
