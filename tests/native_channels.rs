@@ -1,6 +1,8 @@
 //! Which channel a database is: begun, waited for, begun twice; its keys renewed; what a device recovers from.
 #![cfg(not(target_arch = "wasm32"))]
 
+#[path = "support/shaky.rs"]
+mod shaky;
 mod support;
 
 use std::rc::Rc;
@@ -229,6 +231,31 @@ fn a_database_that_is_not_here_waits_for_its_channel_and_becomes_it() {
     );
     assert_eq!(name(block_on(opening)), "locked");
     assert!(!block_on(Database::exists(&store)).unwrap());
+}
+
+/// A first sync goes both ways at once: what looks whether the server has another channel may find its own there,
+/// which it had not a moment before.
+#[test]
+fn its_own_beginning_that_comes_meanwhile_is_no_other_channel() {
+    let (here, _) = Device::first(1);
+    let (album, server) = (here.begun(), server());
+    put(&album.db, json!({"_id": "a"})).unwrap();
+    let later = self::server();
+    copy(&album.db, &later).unwrap();
+    let line = shaky::Shaky::new(&server, "server");
+    let (meanwhile, over) = (later.clone(), line.clone());
+    line.failing(move |call, count| {
+        if (call, count) == ("changes", 0) {
+            over.inner.replace(meanwhile.clone());
+        }
+        None
+    });
+    let peers = (Rc::new(album.db.clone()), line.clone());
+    let (_handle, run) =
+        replicate(peers.0, peers.1, SeededPlatform::new(9), options(json!({})), Rc::new(|_| {}));
+    LocalPool::new().run_until(run).unwrap();
+    assert!(line.count("changes") > 0);
+    assert_eq!(listed(&later).iter().filter(|id| id.starts_with("e-")).count(), 1);
 }
 
 #[test]
