@@ -502,7 +502,13 @@ impl Peer for NetPeer {
                 for &index in indexes {
                     match self.attachment(doc, &doc.attachments[index]).await {
                         Ok(content) => came.push((place, index, content)),
-                        Err(_) => return came,
+                        Err(error) => {
+                            // What did not come is asked for once more, by itself; only that tells.
+                            let is_counted = error.is_retryable() || error.needs_login();
+                            let untold = &self.0.untold;
+                            untold.set(untold.get().saturating_sub(u64::from(is_counted)));
+                            return came;
+                        }
                     }
                 }
             }
