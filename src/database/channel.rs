@@ -67,12 +67,16 @@ impl Database {
 
     /// Waits until the channel's log has more entries than were seen; how many it has.
     pub async fn log_grew(&self, seen: usize) -> Result<usize> {
+        self.once(|| Some(self.log_numbers().len()).filter(|&count| count > seen)).await
+    }
+
+    /// Waits until something can be told: looks now and after each commit.
+    pub(super) async fn once<T>(&self, look: impl Fn() -> Option<T>) -> Result<T> {
         loop {
             let change = self.inner.next_change();
             self.fresh().await?;
-            let count = self.log_numbers().len();
-            if count > seen {
-                return Ok(count);
+            if let Some(told) = look() {
+                return Ok(told);
             }
             // Nobody to wake it means that somebody else will.
             let _ = change.await;

@@ -299,15 +299,7 @@ impl Database {
 
     /// How many there are, once that is another number than `seen`.
     pub(super) async fn quarantined_but(&self, seen: u64) -> Result<u64> {
-        loop {
-            let change = self.inner.next_change();
-            self.fresh().await?;
-            let count = self.held_count();
-            if count != seen {
-                return Ok(count);
-            }
-            let _ = change.await;
-        }
+        self.once(|| Some(self.held_count()).filter(|&count| count != seen)).await
     }
 
     pub(super) fn held_count(&self) -> u64 {
