@@ -74,7 +74,7 @@ async function runContender(name, run) {
   running.add(b.stop);
   result.browser = await b.version();
   const t = {
-    b, remote, size, seeds: new Map(), state: {}, unsupported: {},
+    b, remote, size, seeds: new Map(), state: {}, unsupported: {}, sealed: args.sealed,
     async goto(url, query = '') {
       await b.page.goto(url || `${server.origin}/c/${name}/${query}`);
       if (!url) await b.page.waitForFunction(() => !!window.bench);

@@ -1,7 +1,7 @@
 // Settee's sealed channels: the same work, and nothing but ciphertext in IndexedDB and on the remote.
 import { Database, Vault } from 'settee';
 import { withCredentials } from '../lib/credentials.js';
-import { adapt } from './settee.js';
+import { adapt, seed } from './settee.js';
 
 const PASSPHRASE = 'correct horse battery staple';
 const SEALED = { storage: 'indexeddb', sealed: true };
@@ -28,12 +28,7 @@ export default {
     await db.replicate.from(withCredentials(remote), { doc_ids: [] });
     await db.close();
   },
-  async seedRemote(remote, fillDb) {
-    const db = adapt(await openSealed('seed'));
-    await fillDb(db);
-    await db.push(remote, {});
-    await db.destroy();
-  },
+  seedRemote: async (remote, fillDb) => seed(adapt(await openSealed('seed')), remote, fillDb),
   // From a locked database to its documents; the passphrase's own cost apart.
   async unlock(name, id) {
     const db = await Database.open(name, SEALED);

@@ -62,4 +62,17 @@ async function channels(remotes, onDoc) {
   };
 }
 
-export default { label: 'Settee', open, channels };
+// What a remote has of a database that was filled and pushed.
+export async function seed(db, remote, fillDb) {
+  await fillDb(db);
+  await db.push(remote, {});
+  await db.destroy();
+}
+
+export default {
+  label: 'Settee',
+  open,
+  channels,
+  seedsInClear: true,
+  seedRemote: async (remote, fillDb) => seed(await open('seed'), remote, fillDb),
+};

@@ -189,7 +189,8 @@ export function install(contender) {
     },
 
     // Remote content in the contender's own form (ciphertext, say).
-    hasSeeder: () => ({ docs: !!contender.seedRemote, live: !!contender.encodeForRemote }),
+    // Optional for those who could as well pull what was made without them.
+    hasSeeder: () => ({ docs: !!contender.seedRemote, optional: !!contender.seedsInClear, live: !!contender.encodeForRemote }),
     seedDocs: (remote, count) => contender.seedRemote(remote, async (d) => {
       for (let i = 0; i < count; i += 1000) await d.bulkPut(makeDocs('note', i, Math.min(1000, count - i)));
     }),

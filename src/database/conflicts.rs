@@ -34,7 +34,7 @@
 //! it. This way they make two edits of one revision, a conflict that can be seen. Devices that choose the
 //! same write the same revisions.
 
-use std::collections::HashMap;
+use std::{borrow::Cow, collections::HashMap};
 
 use super::{
     Changes, Database, Written,
@@ -302,9 +302,9 @@ impl Database {
                     stored.revpos = 1;
                 }
                 let meaning = view.meaning(&leaf.body)?;
-                let body = leaf.body.clone();
+                let (body, meaning) = (Cow::Borrowed(&*leaf.body), Cow::Owned(meaning));
                 let new = NewLeaf { deleted: false, body, meaning, attachments };
-                let leaf = view.new_leaf(&copy, None, None, new)?;
+                let leaf = view.new_leaf((&view.key(&copy), &copy), None, None, new)?;
                 let change = Change::Leaves { seen: Vec::new(), leaves: vec![(None, leaf)], contents };
                 edits.push(Edit::new(&view, copy, change));
             }

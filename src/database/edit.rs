@@ -1,7 +1,7 @@
 //! One edit of one document's state: who may edit what, which revision comes of it, what the new state
 //! is. Pure decisions; the commit in `write.rs` feeds them.
 
-use std::rc::Rc;
+use std::{borrow::Cow, rc::Rc};
 
 use md5::{Digest as _, Md5};
 
@@ -181,7 +181,7 @@ impl Edit {
     /// What an edit of the caller's makes of the document, on this parent.
     ///
     /// Errors: 412 `missing_stub`; 404 `not_found` for an attachment to be removed that is not there.
-    pub(super) fn new_leaf(&self, current: Option<&DocState>, parent: Option<&Rev>) -> Result<NewLeaf> {
+    pub(super) fn new_leaf(&self, current: Option<&DocState>, parent: Option<&Rev>) -> Result<NewLeaf<'_>> {
         let generation = parent.map_or(0, |parent| parent.generation) + 1;
         let leaf = || {
             let mut leaves = current.into_iter().flat_map(|doc| &doc.leaves);
@@ -196,8 +196,8 @@ impl Edit {
                 for attachment in attachments {
                     stored.push(attachment.resolve(self.name(), generation, leaf.as_deref(), None)?);
                 }
-                let (deleted, body, meaning) = (*deleted, body.clone(), meaning.clone());
-                Ok(NewLeaf { deleted, body, meaning, attachments: stored })
+                let (body, meaning) = (Cow::Borrowed(&**body), Cow::Borrowed(meaning));
+                Ok(NewLeaf { deleted: *deleted, body, meaning, attachments: stored })
             }
             Change::Attachment { name, with, .. } => {
                 let leaf = leaf()?;
@@ -218,6 +218,7 @@ impl Edit {
                 sort_by(&mut stored, |a, b| a.name.cmp(&b.name));
                 let body = live.map_or("{}", |leaf| &leaf.body).to_owned();
                 let meaning = self.view.meaning(&body)?;
+                let (body, meaning) = (Cow::Owned(body), Cow::Owned(meaning));
                 Ok(NewLeaf { deleted: false, body, meaning, attachments: stored })
             }
             _ => Err(Error::new(Kind::Unknown, "Only an edit of the caller's makes a leaf.")),
@@ -245,7 +246,7 @@ pub(super) fn apply(
                 Some((on, leaf)) if *on == parent => leaf.clone(),
                 _ => {
                     let new = edit.new_leaf(current, parent.as_ref())?;
-                    edit.view.new_leaf(edit.name(), current, parent.as_ref(), new)?
+                    edit.view.new_leaf((&edit.id, edit.name()), current, parent.as_ref(), new)?
                 }
             };
             let path: Vec<Rev> = std::iter::once(leaf.rev.clone()).chain(parent).collect();
@@ -336,17 +337,19 @@ pub(super) fn resolution(
     // A tombstone needs an end only where something is left for it to stand against.
     let losers = contest.conflicts.iter().chain(if content.deleted { &[] } else { &*contest.deleted });
     let nothing = view.meaning("{}")?;
+    let id = (&*stored.id, name);
     let end = |rev: &Rev| {
-        let body = "{}".to_owned();
-        let new = NewLeaf { deleted: true, body, meaning: nothing.clone(), attachments: Vec::new() };
-        Ok((Some(rev.clone()), view.new_leaf(name, Some(stored), Some(rev), new)?))
+        let (body, meaning) = (Cow::Borrowed("{}"), Cow::Borrowed(&nothing));
+        let new = NewLeaf { deleted: true, body, meaning, attachments: Vec::new() };
+        Ok((Some(rev.clone()), view.new_leaf(id, Some(stored), Some(rev), new)?))
     };
     let mut leaves: Vec<_> = losers.map(end).collect::<Result<_>>()?;
     if !is_kept || canonical::digest(&winner.body)? != meaning.digest() {
         let rev = Some(winner.rev.clone());
         let StoredLeaf { deleted, body, attachments, .. } = content;
+        let (body, meaning) = (Cow::Owned(body), Cow::Owned(meaning));
         let new = NewLeaf { deleted, body, meaning, attachments };
-        let leaf = view.new_leaf(name, Some(stored), rev.as_ref(), new)?;
+        let leaf = view.new_leaf(id, Some(stored), rev.as_ref(), new)?;
         leaves.push((rev, leaf));
     }
     Ok(leaves)

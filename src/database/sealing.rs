@@ -15,8 +15,8 @@ use crate::{
     seal::{
         Author, CHUNK_BYTES, Channel, Entry, Envelope, FileEntry, FileReader, FileSealer, Hash, Key,
         NewRevision, Opened, PlainFile, Prepared, PublicKey, Received, Refusal, Sealed, Signer, Stub,
-        check_push, contents_hash, first_line, next_line, open_revision, prepare_checked, read_revision,
-        seal_revisions,
+        check_push, contents_hash, first_line, next_line, open_revision, prepare_checked, prepare_revision,
+        read_revision, seal_revisions,
     },
 };
 
@@ -68,31 +68,32 @@ impl Keys {
         self.channel.open_local(name, n, body).map_err(damaged)
     }
 
-    /// All of sealing a leaf but the signature. `current` is the document's state as it is stored.
+    /// All of sealing a leaf but the signature. `id` is what the document is stored under, `current` its state as
+    /// it is stored.
     ///
     /// Errors: 409 `conflict` where nothing is known that its line follows from; 413 `document_too_large`; 400
     /// `bad_request` for what cannot be sealed, or not now.
     pub(super) fn prepare(
         &self,
-        name: &str,
+        (id, name): (&str, &str),
         current: Option<&DocState>,
         parent: Option<&Rev>,
         new: NewLeaf,
     ) -> Result<Prepared> {
-        let line = parent.map(|parent| self.line_of(name, current, parent)).transpose()?;
+        let line = parent.map(|parent| self.line_of(id, current, parent)).transpose()?;
         let files: Vec<FileEntry> = new.attachments.iter().filter_map(entry).collect();
-        let form = match new.meaning {
-            Meaning::Form(form) => Some(form),
-            Meaning::Digest(_) => None,
-        };
-        let new = NewRevision {
+        let new_revision = NewRevision {
             id: name,
             parent: parent.zip(line.as_ref()),
             deleted: new.deleted,
             body: &new.body,
             files: &files,
         };
-        prepare_checked(&self.channel, &new, form).map_err(refused)
+        let prepared = match &*new.meaning {
+            Meaning::Form(form) => prepare_checked(&self.channel, &new_revision, id, form),
+            Meaning::Digest(_) => prepare_revision(&self.channel, &new_revision),
+        };
+        prepared.map_err(refused)
     }
 
     /// Leaves, sealed: as they are stored and sent.
@@ -117,7 +118,7 @@ impl Keys {
     /// The line of a revision of the document.
     ///
     /// Errors: 409 `conflict` where nothing is known that it follows from.
-    fn line_of(&self, name: &str, current: Option<&DocState>, rev: &Rev) -> Result<Hash> {
+    fn line_of(&self, id: &str, current: Option<&DocState>, rev: &Rev) -> Result<Hash> {
         let doc = current.ok_or_else(Error::conflict)?;
         if let Some(line) = doc.leaves.iter().find(|leaf| leaf.rev == *rev).and_then(line) {
             return Ok(line);
@@ -125,7 +126,7 @@ impl Keys {
         let ancestors = path(&doc.tree, rev);
         let is_whole = ancestors.last().is_some_and(|oldest| oldest.generation == 1);
         let ([_, before @ ..], true) = (&ancestors[..], is_whole) else { return Err(Error::conflict()) };
-        let first = first_line(self.channel.ch(), &self.channel.remote_id(name));
+        let first = first_line(self.channel.ch(), id);
         Ok(before.iter().rev().fold(first, |line, rev| next_line(&line, rev)))
     }
 

@@ -124,20 +124,21 @@ impl View {
         Ok(doc)
     }
 
-    /// The leaf that an edit makes, as it will be stored. `current` is the document's state as it is stored.
+    /// The leaf that an edit makes, as it will be stored under this id. `current` is the document's state as it
+    /// is stored.
     pub(super) fn new_leaf(
         &self,
-        name: &str,
+        (id, name): (&str, &str),
         current: Option<&DocState>,
         parent: Option<&Rev>,
         new: NewLeaf,
     ) -> Result<StoredLeaf> {
         let Self::Opened(opened) = self else {
             let NewLeaf { deleted, body, meaning, attachments } = new;
-            return Ok(edit::new_leaf(parent, deleted, body, &meaning, attachments));
+            return Ok(edit::new_leaf(parent, deleted, body.into_owned(), &meaning, attachments));
         };
         let keys = opened.keys();
-        let prepared = keys.prepare(name, current, parent, new)?;
+        let prepared = keys.prepare((id, name), current, parent, new)?;
         keys.seal(vec![prepared])?.pop().ok_or_else(Error::conflict)
     }
 
@@ -268,10 +269,10 @@ impl Meaning {
 }
 
 /// What an edit makes of a leaf.
-pub(super) struct NewLeaf {
+pub(super) struct NewLeaf<'a> {
     pub(super) deleted: bool,
-    pub(super) body: String,
-    pub(super) meaning: Meaning,
+    pub(super) body: Cow<'a, str>,
+    pub(super) meaning: Cow<'a, Meaning>,
     pub(super) attachments: Vec<StoredAttachment>,
 }
 

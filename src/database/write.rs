@@ -383,7 +383,7 @@ impl Inner {
                 let current = current.as_deref();
                 let leaf = edit.parent(current).and_then(|parent| {
                     let new = edit.new_leaf(current, parent.as_ref())?;
-                    Ok((keys.prepare(edit.name(), current, parent.as_ref(), new)?, parent))
+                    Ok((keys.prepare((&edit.id, edit.name()), current, parent.as_ref(), new)?, parent))
                 });
                 // Why not, the builder finds out and says.
                 let Ok((leaf, parent)) = leaf else { continue };

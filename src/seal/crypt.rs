@@ -124,6 +124,9 @@ pub(super) fn kdf(secret: &[u8], salt: &[u8], label: &str) -> Key {
     hkdf(secret, salt, format!("vault1/{label}").as_bytes())
 }
 
+/// What sealing adds to a text.
+pub(super) const TAG_BYTES: usize = 16;
+
 /// XChaCha20-Poly1305 in place; the tag is appended. `None` beyond 256 GB.
 pub(super) fn encrypt(key: &Key, nonce: &[u8; 24], aad: &[u8], text: &mut Vec<u8>) -> Option<()> {
     let cipher = XChaCha20Poly1305::new((&key.0).into());
@@ -134,7 +137,7 @@ pub(super) fn encrypt(key: &Key, nonce: &[u8; 24], aad: &[u8], text: &mut Vec<u8
 
 /// XChaCha20-Poly1305 in place; the tag is taken off. `None` if anything is not as it was sealed.
 pub(super) fn decrypt(key: &Key, nonce: &[u8; 24], aad: &[u8], text: &mut Vec<u8>) -> Option<()> {
-    let (body, tag) = text.split_last_chunk_mut::<16>()?;
+    let (body, tag) = text.split_last_chunk_mut::<TAG_BYTES>()?;
     let tag = *tag;
     let cipher = XChaCha20Poly1305::new((&key.0).into());
     cipher.decrypt_inout_detached(nonce.into(), aad, body.into(), (&tag).into()).ok()?;

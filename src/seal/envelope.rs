@@ -1,12 +1,17 @@
 //! The envelope: the member `x` of a sealed document, and the only one beside CouchDB's own.
 
-use super::{Hash, Refusal, json::Members, text::base64url};
+use super::{Hash, Refusal, json::Members, text::push_base64url};
 use crate::model::Rev;
 
 /// The format's version. Another one is refused, never guessed at.
 const VERSION: u64 = 1;
 /// The suite: XChaCha20-Poly1305, HMAC and HKDF with SHA-256, Ed25519.
 pub(super) const SUITE: u8 = 1;
+
+/// How it begins as JSON, with version and suite.
+const HEAD: &str = r#"{"x":{"v":1,"s":1,"e":""#;
+/// What stands around the ciphertext and the parent there, and a little more.
+const AROUND_BYTES: usize = 192;
 
 /// An envelope, taken apart.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,13 +37,20 @@ impl Envelope {
     /// The document's body in its one written form.
     pub fn to_json(&self) -> String {
         let parent = self.parent.as_ref().map(Rev::to_string).unwrap_or_default();
-        format!(
-            r#"{{"x":{{"v":{VERSION},"s":{SUITE},"e":"{}","p":"{parent}","l":"{}","n":"{}","c":"{}"}}}}"#,
-            base64url(&self.epoch),
-            base64url(&self.line),
-            base64url(&self.nonce),
-            base64url(&self.ciphertext),
-        )
+        let mut out =
+            String::with_capacity(self.ciphertext.len().div_ceil(3) * 4 + parent.len() + AROUND_BYTES);
+        out.push_str(HEAD);
+        push_base64url(&self.epoch, &mut out);
+        out.push_str(r#"","p":""#);
+        out.push_str(&parent);
+        for (name, bytes) in [("l", &self.line[..]), ("n", &self.nonce), ("c", &self.ciphertext)] {
+            out.push_str("\",\"");
+            out.push_str(name);
+            out.push_str("\":\"");
+            push_base64url(bytes, &mut out);
+        }
+        out.push_str("\"}}");
+        out
     }
 
     /// Reads a document's body (its members without an underscore). Members may stand in any order, since a

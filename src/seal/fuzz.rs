@@ -11,7 +11,7 @@ use super::{
     json::Members,
     log::{reencoded, signed_entry},
     manifest,
-    parts::Parts,
+    parts::{Parts, enc},
     read_log_doc,
     text::{base32, base64url, unbase32, unbase64url},
 };
@@ -278,14 +278,17 @@ fn manifest_(bytes: &[u8]) {
 
 fn cores() -> Vec<Vec<u8>> {
     let body = r#"{"a":[1,-2.5e3,"x\u00e9\"",null,true],"b":{"c":{}}}"#;
-    let of = |id: &str, files: &[FileEntry]| content::encode(id, body, None, files).unwrap().core;
+    let of = |id: &str, files: &[FileEntry]| {
+        enc(&[id.as_bytes(), body.as_bytes(), &manifest::encode(files).unwrap()])
+    };
     vec![of("a", &[]), of("note é", &[file_entry("a", 5), file_entry("bb", 6)])]
 }
 
 fn core(bytes: &[u8]) {
     let Ok((read, form, manifest)) = content::decode(bytes) else { return };
-    let forms = content::encode(&read.id, &read.body, None, &read.files).unwrap();
-    assert_eq!((&forms.core[..], forms.body_form, forms.manifest), (bytes, form, manifest));
+    assert_eq!(enc(&[read.id.as_bytes(), read.body.as_bytes(), &manifest]), bytes);
+    assert_eq!(content::check(&read.id, &read.body).unwrap(), form);
+    assert_eq!(manifest::encode(&read.files).unwrap(), manifest);
     assert!(serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(&read.body).is_ok());
 }
 

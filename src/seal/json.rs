@@ -71,6 +71,22 @@ impl<'a> Members<'a> {
     }
 }
 
+/// Which bytes a text may have: those of base64url, which those of revisions and names are among.
+#[allow(
+    clippy::indexing_slicing,
+    reason = "made while compiling, where an index that is out of bounds is an error"
+)]
+const IN_TEXT: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < table.len() {
+        let letter = byte as u8;
+        table[byte] = letter.is_ascii_alphanumeric() || letter == b'-' || letter == b'_';
+        byte += 1;
+    }
+    table
+};
+
 struct Reader<'a> {
     text: &'a str,
     at: usize,
@@ -99,7 +115,7 @@ impl<'a> Reader<'a> {
 
     fn string(&mut self) -> Option<&'a str> {
         self.expect(b'"')?;
-        let text = self.run(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')?;
+        let text = self.run(|byte| IN_TEXT.get(usize::from(byte)) == Some(&true))?;
         // No white space is passed over here: it is not of the alphabet.
         (self.text.as_bytes().get(self.at) == Some(&b'"')).then(|| self.at += 1)?;
         Some(text)

@@ -4,12 +4,12 @@
 use super::{
     Channel, Class, Envelope, Epoch, FileEntry, Hash, Lineage, PublicKey, Refusal, Signer, Stub,
     content::{self, Content},
-    crypt::{decrypt, encrypt, first, hash, same, sha256},
+    crypt::{TAG_BYTES, decrypt, encrypt, first, hash, same, sha256},
     envelope::SUITE,
     first_line, line, manifest, next_line, padded_len,
-    parts::{enc, enc_list},
+    parts::{enc, enc_list, write_part},
     text::unbase32,
-    tree::{self, MOST_TOGETHER, Position, Tree},
+    tree::{self, MOST_STEPS, MOST_TOGETHER, Position, Tree},
 };
 use crate::model::{Rev, RevId, sort_by};
 
@@ -94,7 +94,8 @@ pub struct Opened {
 pub struct Prepared {
     epoch: [u8; 16],
     ctx: Hash,
-    core: Vec<u8>,
+    /// What will be encrypted, as far as it is known: the core after its length.
+    text: Vec<u8>,
     leaf: Hash,
     parent: Option<Rev>,
     deleted: bool,
@@ -114,19 +115,27 @@ pub fn seal_revision(channel: &Channel, author: &Author, new: &NewRevision) -> R
 /// Errors: `bad_document` (the database could not store it), `unknown_epoch` (no current epoch),
 /// `too_large`.
 pub fn prepare_revision(channel: &Channel, new: &NewRevision) -> Result<Prepared, Refusal> {
-    prepare_checked(channel, new, None)
+    let form = content::check(new.id, new.body)?;
+    prepare(channel, new, channel.remote_id(new.id), &form)
 }
 
 /// The same for a body that is known to be one ([`check_body`](crate::model::check_body)) and whose canonical
-/// form was made before.
+/// form was made before, as was the id that the channel has for the document.
 pub fn prepare_checked(
     channel: &Channel,
     new: &NewRevision,
-    form: Option<Vec<u8>>,
+    remote_id: &str,
+    form: &[u8],
 ) -> Result<Prepared, Refusal> {
+    content::check_id(new.id)?;
+    prepare(channel, new, remote_id.to_owned(), form)
+}
+
+fn prepare(channel: &Channel, new: &NewRevision, id: String, form: &[u8]) -> Result<Prepared, Refusal> {
     let epoch = channel.current()?;
-    let id = channel.remote_id(new.id);
-    let forms = content::encode(new.id, new.body, form, new.files)?;
+    let manifest = manifest::encode(new.files)?;
+    let text = core_text(&[new.id.as_bytes(), new.body.as_bytes(), &manifest]).ok_or(Refusal::TooLarge)?;
+    let core = text.get(4..).unwrap_or_default();
     let parent = new.parent.map(|(rev, _)| rev);
     let line = match new.parent {
         None => first_line(channel.ch(), &id),
@@ -134,13 +143,22 @@ pub fn prepare_checked(
     };
     let place = Place { id: &id, parent, line: &line, deleted: new.deleted };
     let ctx = place.ctx(channel, epoch);
-    let rev = place.rev(epoch, &ctx, new.id, &forms.body_form, &forms.manifest);
-    let leaf = leaf(&ctx, &rev.to_string(), &forms.core, channel.log_head());
-    let parent = parent.cloned();
+    let rev = place.rev(epoch, &ctx, new.id, form, &manifest);
+    let leaf = leaf(&ctx, &rev.to_string(), core, channel.log_head());
+    let (parent, deleted) = (parent.cloned(), new.deleted);
     let stubs = manifest::stubs(new.files);
     let sealed = Sealed { id, rev, line, body: String::new(), stubs };
-    let (core, deleted) = (forms.core, new.deleted);
-    Ok(Prepared { epoch: epoch.id(), ctx, core, leaf, parent, deleted, sealed })
+    Ok(Prepared { epoch: epoch.id(), ctx, text, leaf, parent, deleted, sealed })
+}
+
+/// A core (`enc` of these parts) after its length, with room for what comes after it. `None` if it is too long.
+fn core_text(parts: &[&[u8]]) -> Option<Vec<u8>> {
+    let length = parts.iter().try_fold(0usize, |sum, part| sum.checked_add(part.len())?.checked_add(4))?;
+    let most = padded_len(length.checked_add(TRAILER_BYTES + 32 * MOST_STEPS)? as u64);
+    let mut text = Vec::with_capacity(usize::try_from(most).ok()?.checked_add(TAG_BYTES)?);
+    text.extend_from_slice(&u32::try_from(length).ok()?.to_be_bytes());
+    write_part(parts, &mut |bytes| text.extend_from_slice(bytes));
+    Some(text)
 }
 
 /// Signs revisions of one channel together and seals them, in their order.
@@ -181,20 +199,15 @@ impl Prepared {
         place: Position,
         tree: &Tree,
     ) -> Result<Sealed, Refusal> {
-        let Self { core, leaf, mut sealed, .. } = self;
+        let Self { mut text, leaf, mut sealed, .. } = self;
         let epoch = channel.epoch(&self.epoch)?;
-        let core_length = u32::try_from(core.len()).map_err(|_| Refusal::TooLarge)?;
-        let whole = padded_len((core.len() + TRAILER_BYTES + 32 * place.steps()) as u64);
-        let whole = usize::try_from(whole).map_err(|_| Refusal::TooLarge)?;
-        let mut text = Vec::with_capacity(whole + 16);
-        text.extend_from_slice(&core_length.to_be_bytes());
-        text.extend_from_slice(&core);
         text.extend_from_slice(&author.public);
         text.extend_from_slice(channel.log_head());
         text.extend_from_slice(signature);
         text.extend_from_slice(&place.index.to_be_bytes());
         text.extend_from_slice(&place.size.to_be_bytes());
         tree.way(place.index.into()).for_each(|hash| text.extend_from_slice(hash));
+        let whole = usize::try_from(padded_len(text.len() as u64)).map_err(|_| Refusal::TooLarge)?;
         text.resize(whole, 0);
 
         let nonce = nonce(epoch, &leaf, &author.public, signature, place);
@@ -215,11 +228,11 @@ pub fn open_revision(
     received: &Received,
     known: &dyn Fn(&Rev) -> Option<Hash>,
 ) -> Result<Opened, Refusal> {
-    let (mut opened, envelope, root, size, signature) = prove(channel, received)?;
+    let Proved { mut opened, parent, leaf, place, way, signature } = prove(channel, received)?;
     let first = first_line(channel.ch(), received.id);
-    let parent = envelope.parent.as_ref();
-    (opened.lineage, opened.path) = line::check(first, received.path, parent, &envelope.line, known)?;
-    if !channel.verified().verify(&opened.author, &signed(channel, size, &root), &signature) {
+    (opened.lineage, opened.path) = line::check(first, received.path, parent.as_ref(), &opened.line, known)?;
+    let message = |size: u16, root: &Hash| signed(channel, size, root);
+    if !channel.verified().verify(&opened.author, &signature, (place, leaf, &way), &message) {
         return Err(Refusal::Signature);
     }
     if !channel.authors().contains(&opened.author) {
@@ -252,13 +265,21 @@ pub fn read_revision(channel: &Channel, received: &Received) -> Result<Opened, R
     let rev = received.path.first().ok_or(Refusal::Malformed)?;
     let epoch = channel.epoch(&envelope.epoch)?;
     let ctx = Place::of(received.id, &envelope, received.deleted).ctx(channel, epoch);
-    let (line, text) = (envelope.line, decrypted(epoch, &ctx, rev, received.stubs, envelope)?);
+    let (rev_text, text) = (rev.to_string(), envelope.ciphertext);
+    let text = decrypted(epoch, &ctx, &rev_text, received.stubs, &envelope.nonce, text)?;
     let trailer = Trailer::read(&text)?;
-    Ok(trailer.opened(content::split(trailer.core)?, line, rev))
+    Ok(trailer.opened(content::split(trailer.core)?, envelope.line, rev))
 }
 
-/// What was opened, its envelope, and the root and size of the tree that this signature has to be of.
-type Proved = (Opened, Envelope, Hash, u16, [u8; 64]);
+/// What was opened, its parent, and where its leaf stands in the tree that this signature has to be of.
+struct Proved {
+    opened: Opened,
+    parent: Option<Rev>,
+    leaf: Hash,
+    place: Position,
+    way: Vec<Hash>,
+    signature: [u8; 64],
+}
 
 /// All that can be proved without the document's tree and the channel's log.
 fn prove(channel: &Channel, received: &Received) -> Result<Proved, Refusal> {
@@ -271,9 +292,9 @@ fn prove(channel: &Channel, received: &Received) -> Result<Proved, Refusal> {
     let epoch = channel.epoch(&envelope.epoch)?;
     let place = Place::of(received.id, &envelope, received.deleted);
     let ctx = place.ctx(channel, epoch);
-    let ciphertext = std::mem::take(&mut envelope.ciphertext);
-    let text = decrypted(epoch, &ctx, rev, received.stubs, Envelope { ciphertext, ..envelope.clone() })?;
     let rev_text = rev.to_string();
+    let text = std::mem::take(&mut envelope.ciphertext);
+    let text = decrypted(epoch, &ctx, &rev_text, received.stubs, &envelope.nonce, text)?;
     let trailer = Trailer::read(&text)?;
     let leaf = leaf(&ctx, &rev_text, trailer.core, &trailer.log_head);
     // Poly1305 opens under more than one key for somebody who chose the keys; this MAC does not.
@@ -281,7 +302,6 @@ fn prove(channel: &Channel, received: &Received) -> Result<Proved, Refusal> {
     if !same(&nonce, &envelope.nonce) {
         return Err(Refusal::NotOpened);
     }
-    let root = trailer.place.root(leaf, &trailer.way).ok_or(Refusal::Malformed)?;
     let (content, body_form, manifest) = content::decode(trailer.core)?;
     let place = Place::of(received.id, &envelope, received.deleted);
     if place.rev(epoch, &ctx, &content.id, &body_form, &manifest) != *rev {
@@ -294,8 +314,9 @@ fn prove(channel: &Channel, received: &Received) -> Result<Proved, Refusal> {
     if !manifest::fits(&content.files, &sorted(received.stubs)) || content.files.iter().any(is_later) {
         return Err(Refusal::Attachments);
     }
-    let (signature, size) = (trailer.signature, trailer.place.size);
-    Ok((trailer.opened(content, envelope.line, rev), envelope, root, size, signature))
+    let opened = trailer.opened(content, envelope.line, rev);
+    let Trailer { place, way, signature, .. } = trailer;
+    Ok(Proved { opened, parent: envelope.parent, leaf, place, way, signature })
 }
 
 fn sealed_class(id: &str) -> Result<(), Refusal> {
@@ -372,17 +393,17 @@ fn sorted(stubs: &[Stub]) -> Vec<&Stub> {
     stubs
 }
 
-/// Opens the ciphertext in place.
+/// Opens a ciphertext in place.
 fn decrypted(
     epoch: &Epoch,
     ctx: &Hash,
-    rev: &Rev,
+    rev: &str,
     stubs: &[Stub],
-    envelope: Envelope,
+    nonce: &[u8; 24],
+    mut text: Vec<u8>,
 ) -> Result<Vec<u8>, Refusal> {
-    let aad = aad(ctx, &rev.to_string(), &sorted(stubs));
-    let mut text = envelope.ciphertext;
-    decrypt(&epoch.enc, &envelope.nonce, &aad, &mut text).ok_or(Refusal::NotOpened)?;
+    let aad = aad(ctx, rev, &sorted(stubs));
+    decrypt(&epoch.enc, nonce, &aad, &mut text).ok_or(Refusal::NotOpened)?;
     Ok(text)
 }
 

@@ -1,10 +1,13 @@
 //! Ed25519: who wrote it.
 
-use std::{cell::RefCell, collections::HashSet};
+use std::{cell::RefCell, collections::VecDeque};
 
 use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
 
-use super::{Hash, Key, crypt::hash};
+use super::{
+    Hash, Key,
+    tree::{Position, Proven},
+};
 
 /// A device's name in a channel: its Ed25519 public key.
 pub type PublicKey = [u8; 32];
@@ -35,28 +38,44 @@ pub(super) fn verify(public: &PublicKey, message: &[u8], signature: &[u8; 64]) -
         .is_ok_and(|key| key.verify_strict(message, &Signature::from_bytes(signature)).is_ok())
 }
 
-/// Signatures remembered at most.
-const MOST_VERIFIED: usize = 4096;
+/// Trees remembered at most: those of some 16,000 documents that were written many at once, in 3 MB.
+const MOST_VERIFIED: usize = 64;
 
-/// Signatures that were found good, so that what was signed together is verified once.
+/// Trees whose signatures were found good, so that what was signed together is verified once. The newest last.
 #[derive(Default)]
-pub(super) struct Verified(RefCell<HashSet<Hash>>);
+pub(super) struct Verified(RefCell<VecDeque<Signed>>);
+
+struct Signed {
+    author: PublicKey,
+    signature: [u8; 64],
+    tree: Proven,
+}
 
 impl Verified {
-    /// As [`verify`].
-    pub(super) fn verify(&self, public: &PublicKey, message: &[u8], signature: &[u8; 64]) -> bool {
-        let name = hash(&[public, message, signature]);
-        if self.0.borrow().contains(&name) {
+    /// Whether this key signed a tree in which this leaf stands. `message` is what was signed of a tree of this
+    /// size and root.
+    pub(super) fn verify(
+        &self,
+        author: &PublicKey,
+        signature: &[u8; 64],
+        (place, leaf, way): (Position, Hash, &[Hash]),
+        message: &dyn Fn(u16, &Hash) -> Vec<u8>,
+    ) -> bool {
+        let mut known = self.0.borrow_mut();
+        let is_it = |signed: &&mut Signed| signed.signature == *signature && signed.author == *author;
+        if known.iter_mut().find(is_it).is_some_and(|signed| signed.tree.holds(place, leaf, way)) {
             return true;
         }
-        let is_good = verify(public, message, signature);
-        if is_good {
-            let mut known = self.0.borrow_mut();
-            if known.len() >= MOST_VERIFIED {
-                known.clear();
-            }
-            known.insert(name);
+        let Some(root) = place.root(leaf, way) else { return false };
+        if !verify(author, &message(place.size, &root), signature) {
+            return false;
         }
-        is_good
+        let mut tree = Proven::new(place.size, root);
+        if known.len() >= MOST_VERIFIED {
+            known.pop_front();
+        }
+        let holds = tree.holds(place, leaf, way);
+        known.push_back(Signed { author: *author, signature: *signature, tree });
+        holds
     }
 }

@@ -46,6 +46,11 @@ pub(super) fn base64url(bytes: &[u8]) -> String {
     BASE64_URL_SAFE_NO_PAD.encode(bytes)
 }
 
+/// The same at the end of a text.
+pub(super) fn push_base64url(bytes: &[u8], out: &mut String) {
+    BASE64_URL_SAFE_NO_PAD.encode_string(bytes, out);
+}
+
 /// The bytes that a base64url text stands for; `None` if another text stands for the same or it is none.
 pub(super) fn unbase64url(text: &str) -> Option<Vec<u8>> {
     BASE64_URL_SAFE_NO_PAD.decode(text).ok()

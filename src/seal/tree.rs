@@ -3,6 +3,8 @@
 //!
 //! Source: RFC 9162, sections 2.1.1 and 2.1.3.
 
+use std::collections::HashMap;
+
 use sha2::{Digest as _, Sha256};
 
 use super::Hash;
@@ -10,6 +12,9 @@ use super::Hash;
 /// Revisions that a writer signs together at most. So a way is 256 bytes at most, which mostly fit into the
 /// padding that is there anyway.
 pub(super) const MOST_TOGETHER: usize = 256;
+
+/// How long their ways are at most.
+pub(super) const MOST_STEPS: usize = MOST_TOGETHER.ilog2() as usize;
 
 /// Where a leaf stands in its tree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +60,55 @@ impl Position {
             node = if is_left { parent(beside, &node) } else { parent(&node, beside) };
         }
         way.next().is_none().then_some(node)
+    }
+}
+
+/// A tree whose root is known to be signed, and what was found to lead there. Leaves of one tree mostly come
+/// together; then each needs a hash or two instead of its whole way.
+pub(super) struct Proven {
+    size: u16,
+    /// By level, upwards from the leaves, and place there. Beside a node that is known to lead to the root, so is
+    /// all that stands beside its way.
+    nodes: HashMap<(u16, u16), Hash>,
+}
+
+impl Proven {
+    /// Of which nothing is known but the root.
+    pub(super) fn new(size: u16, root: Hash) -> Self {
+        let whole = Position { index: 0, size };
+        Self { size, nodes: HashMap::from([((whole.sides().count() as u16, 0), root)]) }
+    }
+
+    /// Whether this leaf stands here, its way being all that it has to be.
+    pub(super) fn holds(&mut self, place: Position, leaf: Hash, way: &[Hash]) -> bool {
+        if place.size != self.size {
+            return false;
+        }
+        let (mut node, mut at, mut way) = (leaf, (0, place.index), way.iter());
+        let (mut is_proved, mut found) = (false, Vec::new());
+        for side in place.sides() {
+            if !is_proved {
+                is_proved = self.nodes.get(&at) == Some(&node);
+                found.push((at, node));
+            }
+            if let Some(is_left) = side {
+                let Some(beside) = way.next() else { return false };
+                let beside_at = (at.0, at.1 ^ 1);
+                if is_proved && self.nodes.get(&beside_at) != Some(beside) {
+                    return false;
+                }
+                found.push((beside_at, *beside));
+                if !is_proved {
+                    node = if is_left { parent(beside, &node) } else { parent(&node, beside) };
+                }
+            }
+            at = (at.0 + 1, at.1 >> 1);
+        }
+        let holds = (is_proved || self.nodes.get(&at) == Some(&node)) && way.next().is_none();
+        if holds {
+            self.nodes.extend(found);
+        }
+        holds
     }
 }
 
@@ -135,6 +189,35 @@ mod tests {
                     assert_eq!(here.root(leaves[usize::from(index)], &way[..n]), None);
                 }
                 assert_eq!(here.root(leaves[usize::from(index)], &[&way[..], &[root]].concat()), None);
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_remembered_of_a_tree_proves_what_the_whole_way_does() {
+        for size in 1..40u16 {
+            let leaves: Vec<Hash> = (0..size).map(|n| leaf(&n.to_be_bytes())).collect();
+            let tree = Tree::new(leaves.clone());
+            let ways: Vec<Vec<Hash>> = (0..leaves.len()).map(|n| tree.way(n).copied().collect()).collect();
+            let mut proven = Proven::new(size, tree.root().unwrap());
+            // Some known, some not, in an order of no meaning; twice, so that in the end all are known.
+            for step in 0..2 * size {
+                let index = usize::from(step.wrapping_mul(17) % size);
+                let (own, way) = (leaves[index], &ways[index]);
+                let here = Position::new(index as u16, size).unwrap();
+                for other in (0..size).filter(|other| usize::from(*other) != index) {
+                    assert!(!proven.holds(Position::new(other, size).unwrap(), own, way), "{size} {index}");
+                }
+                for n in 0..way.len() {
+                    let mut changed = way.clone();
+                    changed[n][0] ^= 1;
+                    assert!(!proven.holds(here, own, &changed), "{size} {index} {n}");
+                    assert!(!proven.holds(here, own, &way[..n]), "{size} {index} {n}");
+                }
+                assert!(!proven.holds(here, own, &[&way[..], &[own]].concat()), "{size} {index}");
+                assert!(!proven.holds(here, leaf(b"another"), way), "{size} {index}");
+                assert!(!proven.holds(Position { size: size + 1, ..here }, own, way), "{size} {index}");
+                assert!(proven.holds(here, own, way), "{size} {index}");
             }
         }
     }
