@@ -27,7 +27,7 @@ pub(crate) use entry::too_new;
 pub use entry::{BlockBuilder, DocState, Location, StoredAttachment, StoredLeaf, Summary, entries, read_at};
 
 /// The version of the block and entry format that this code writes, and the newest it reads.
-pub const FORMAT: u8 = 1;
+pub const FORMAT: u8 = 2;
 
 /// A block is closed when it is this big. IndexedDB keeps values up to 64 KiB in line; below about
 /// 32 KiB a random read costs no more than one record would.

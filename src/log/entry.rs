@@ -11,6 +11,9 @@
 //! node     = flags (1 deleted, 2 child of the node before, 4 root),
 //!            parent index (neither 2 nor 4) or generation (4), rev id
 //! leaves   = (body, attachment count, attachment*)*     in the order winner, others
+//! body     = text, or if PACKED (since format 2):
+//!            0, text                                    as it is
+//!            text, byte length, bytes                   the text, the bytes in base64url, and "}}
 //! attachment = name, type, length, revpos, digest (16 bytes)
 //! ```
 //! Numbers are varints, texts have their length before them.
@@ -19,7 +22,7 @@ use std::rc::Rc;
 
 use super::{
     FORMAT,
-    codec::{Input, put_rev, put_rev_id, put_str, put_varint},
+    codec::{Input, is_packable, put_packed, put_rev, put_rev_id, put_str, put_varint},
 };
 use crate::{
     error::{Error, Kind, Result},
@@ -33,6 +36,8 @@ pub(super) const DELETED: u8 = 1;
 const CONFLICTED: u8 = 2;
 const ATTACHED: u8 = 4;
 const LOCAL: u8 = 8;
+/// Since format 2: bodies may stand in binary.
+const PACKED: u8 = 16;
 
 /// Where an entry begins: a block and the offset in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -188,6 +193,10 @@ fn write_doc(out: &mut Vec<u8>, doc: &DocState) {
     if !digests.is_empty() {
         flags |= ATTACHED;
     }
+    let is_packed = doc.leaves.iter().any(|leaf| is_packable(&leaf.body));
+    if is_packed {
+        flags |= PACKED;
+    }
     out.push(flags);
     put_varint(out, doc.seq);
     put_str(out, &doc.id);
@@ -215,7 +224,11 @@ fn write_doc(out: &mut Vec<u8>, doc: &DocState) {
     put_varint(out, tree.len() as u64);
     out.extend_from_slice(&tree);
     for leaf in &doc.leaves {
-        put_str(out, &leaf.body);
+        if is_packed {
+            put_packed(out, &leaf.body)
+        } else {
+            put_str(out, &leaf.body)
+        }
         put_varint(out, leaf.attachments.len() as u64);
         for attachment in &leaf.attachments {
             put_str(out, &attachment.name);
@@ -309,7 +322,7 @@ pub struct RawEntry<'a> {
 pub fn entries(block: &[u8]) -> Result<impl Iterator<Item = Result<RawEntry<'_>>>> {
     let mut input = Input::new(block, 0);
     match input.byte()? {
-        FORMAT => {}
+        1..=FORMAT => {}
         newer if newer > FORMAT => return Err(too_new()),
         _ => return Err(Error::corrupt("log")),
     }
@@ -337,15 +350,18 @@ pub struct EntryAt<'a> {
     /// What the directory keeps.
     pub summary: Summary<'a>,
     input: Input<'a>,
+    is_packed: bool,
 }
 
 /// The entry that stands at `offset` in a block.
 pub fn read_at(block: &[u8], offset: u32) -> Result<EntryAt<'_>> {
     let mut outer = Input::new(block, offset as usize);
     let length = outer.length()?;
-    let mut input = Input::new(outer.take(length)?, 0);
+    let bytes = outer.take(length)?;
+    let is_packed = bytes.first().is_some_and(|flags| flags & PACKED != 0);
+    let mut input = Input::new(bytes, 0);
     let summary = read_summary(&mut input)?;
-    Ok(EntryAt { summary, input })
+    Ok(EntryAt { summary, input, is_packed })
 }
 
 impl EntryAt<'_> {
@@ -398,7 +414,7 @@ impl EntryAt<'_> {
 
     fn leaf(&mut self, rev: Rev, deleted: bool) -> Result<StoredLeaf> {
         let input = &mut self.input;
-        let body = input.str()?.to_owned();
+        let body = if self.is_packed { input.packed()? } else { input.str()?.to_owned() };
         let mut attachments = Vec::new();
         for _ in 0..input.length()? {
             attachments.push(StoredAttachment {
