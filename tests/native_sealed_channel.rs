@@ -470,6 +470,32 @@ fn what_was_discarded_stays_so_when_the_same_comes_again_and_nothing_else_is_kep
     assert_eq!(quarantine(&again), []);
 }
 
+/// Padding and base64 make it longer: what CouchDB's `max_document_size` is held against is the sealed form.
+#[test]
+fn no_document_is_taken_that_is_too_large_for_everybody_once_it_is_sealed() {
+    let (a, _) = devices();
+    let limited = |sealed| OpenOptions { sealed, max_document_bytes: 100_000, ..OpenOptions::new("limited") };
+    let store = Rc::new(a.store.handle());
+    let db = block_on(Database::open(store, SeededPlatform::new(14), limited(true))).unwrap();
+    block_on(db.unlock(a.source.clone())).unwrap();
+    let mut taken = Vec::new();
+    for size in (60_000..101_000).step_by(500) {
+        let doc = json!({"_id": format!("of {size}"), "text": "x".repeat(size), "_attachments": {"f": {"data": ""}}});
+        match put(&db, doc) {
+            Ok(_) => taken.push(size),
+            Err(error) => assert_eq!((error.status(), error.name()), (413, "document_too_large"), "{size}"),
+        }
+    }
+    let largest = *taken.last().unwrap();
+    assert!(taken.len() as u64 == (largest - 60_000) as u64 / 500 + 1, "up to a size, and none beyond it");
+    assert!((68_000..74_000).contains(&largest), "{largest}");
+    let server = open_seeded(MemoryStore::new(), limited(false), false, 21);
+    assert_eq!(copy(&db, &server)["doc_write_failures"], 0);
+    // What stays here is not sealed anew.
+    let local = json!({"_id": "_local/x", "text": "x".repeat(90_000)});
+    assert!(put(&db, local).is_ok());
+}
+
 #[test]
 fn nothing_clear_leaves_a_sealed_channel_and_no_revision_is_brought_along() {
     let (a, _) = devices();
