@@ -157,7 +157,7 @@ export interface OpenOptions {
   revs_limit?: number;
   /** Whether room is freed without being asked to. Default true. */
   auto_compaction?: boolean;
-  /** The largest document, in bytes of JSON without attachments. Default 8,000,000. */
+  /** The largest document, in bytes of JSON without attachments; of its sealed form in a sealed channel. Default 8,000,000. */
   max_document_size?: number;
   /**
    * Opens a sealed channel and unlocks it. A database that is not there is made and waits: replicate it, and it is
@@ -531,7 +531,7 @@ export type ReplicationState = 'pending' | 'active' | 'stopped' | 'complete' | '
  * - `live`: all there is has gone over; waiting for a change.
  * - `offline`: no CouchDB was reached: no network, no server, or something else in its place.
  * - `waiting`: the server was reached and answered badly or too late; it may have said until when.
- * - `needs-auth`: 401; goes on after `login()` or `resume()`.
+ * - `needs-auth`: 401, or CouchDB locked the account after wrong passwords (403); goes on after `login()` or `resume()`.
  * - `paused`: by `pause()`; or, with an `error`, because the target has no room.
  * - `stopped`: over, complete or cancelled.
  * - `failed`: over, with an error.

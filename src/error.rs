@@ -229,10 +229,12 @@ impl Error {
         self.retry_after_ms
     }
 
-    /// Whether somebody has to log in (again) before the same call can succeed: a 401. Said of a whole
+    /// Whether somebody has to log in (again) before the same call can succeed: a 401, or CouchDB's 403 where a wrong
+    /// password was sent so often that it takes no right one for five minutes. Said of a whole
     /// request; a document that a validation function refuses with 401 is that document's trouble.
     pub fn needs_login(&self) -> bool {
         self.kind == Kind::Unauthorized
+            || (self.kind == Kind::Forbidden && self.reason.starts_with("Account is temporarily locked"))
     }
 
     /// 400 `bad_request`.
@@ -333,6 +335,8 @@ mod tests {
         assert!(Error::remote(503, "x", "y").is_retryable());
         assert!(!Error::conflict().is_retryable());
         assert!(Error::remote(401, "x", "y").needs_login() && !Error::remote(403, "x", "y").needs_login());
+        let locked = "Account is temporarily locked due to multiple authentication failures";
+        assert!(Error::remote(403, "forbidden", locked).needs_login());
         let busy = Error::remote(429, "x", "y").with_retry_after_ms(Some(7));
         assert_eq!((busy.retry_after_ms(), Error::conflict().retry_after_ms()), (Some(7), None));
     }

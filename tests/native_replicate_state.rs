@@ -42,7 +42,7 @@ fn the_phases_of_a_life() {
     target.failing(|_, _| Some(unauthorized()));
     story.pass(2_000);
     target.well();
-    story.pass(4_000);
+    story.pass(200_000);
     story.handle().pause();
     story.turns();
     story.handle().resume();
@@ -139,6 +139,37 @@ fn bytes_are_those_of_documents_and_attachments_that_were_stored() {
     assert_eq!(story.state().bytes, 1_000 + bodies.iter().sum::<usize>() as u64);
 }
 
+/// CouchDB 3.4 and later: five wrong passwords within five minutes, and no right one is taken for the rest of them. Pushing
+/// and pulling are two.
+#[test]
+fn a_password_that_was_refused_is_not_sent_until_the_account_is_locked_and_a_lock_is_waited_out() {
+    let (a, b) = (filled(3), memory());
+    let (source, target) = pair(&a, &b);
+    let refused = Rc::new(Cell::new(0));
+    let count = refused.clone();
+    target.failing(move |_, _| {
+        count.set(count.get() + 1);
+        Some(unauthorized())
+    });
+    let mut story = Story::start(&source, &target, live());
+    for _ in 0..15 {
+        story.pass(19_000);
+    }
+    assert_eq!(story.phase(), Phase::NeedsAuth);
+    assert!((1..=2).contains(&refused.get()), "{}", refused.get());
+    // Somebody else at this address did.
+    let locked = "Account is temporarily locked due to multiple authentication failures";
+    target.failing(move |_, _| Some(Error::remote(403, "forbidden", locked)));
+    story.handle().resume();
+    story.pass(1_000);
+    let state = story.state();
+    assert_eq!((state.phase, state.error.unwrap().status()), (Phase::NeedsAuth, 403));
+    target.well();
+    story.pass(200_000);
+    assert_eq!(story.phase(), Phase::Live);
+    assert_eq!(leaves(&a), leaves(&b));
+}
+
 #[test]
 fn a_login_that_runs_out_anywhere_loses_no_place() {
     let calls = ["info", "local_doc", "put_local_doc", "changes", "revs_diff", "bulk_get", "wanted", "write"];
@@ -173,7 +204,7 @@ fn a_login_that_runs_out_anywhere_loses_no_place() {
             match how {
                 "resume" => story.handle().resume(),
                 "wake" => story.handle().wake(),
-                _ => story.pass(60_000),
+                _ => story.pass(200_000),
             }
             story.turns();
             let state = story.state();

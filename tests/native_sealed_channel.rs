@@ -433,6 +433,69 @@ fn what_was_refused_of_one_server_is_taken_from_another_that_does_not_lie() {
     assert_eq!(quarantine(&b.db), []);
 }
 
+/// A page that is left before the checkpoint is written asks for the same once more.
+#[test]
+fn what_was_discarded_stays_so_when_the_same_comes_again_and_nothing_else_is_kept_out_for_it() {
+    let (a, b) = devices();
+    let server = server();
+    put(&a.db, json!({"_id": "one"})).unwrap();
+    copy(&a.db, &server);
+    let (id, rev) = listed(&server, "e-").remove(0);
+    let honest = stored(&server, &id, &rev);
+    let lie = ReplicatedDoc { deleted: true, ..honest.clone() };
+    let other = ReplicatedDoc { body: r#"{"x":{}}"#.to_owned(), ..honest.clone() };
+    let write = |db: &Database, doc: &ReplicatedDoc| {
+        let outcomes = block_on(db.write_replicated(vec![doc.clone()])).unwrap();
+        assert!(outcomes.iter().all(Result::is_ok), "{outcomes:?}");
+        quarantine(db).len()
+    };
+    assert_eq!(write(&b.db, &lie), 1);
+    assert_eq!(block_on(b.db.discard_quarantine(None)).unwrap(), 1);
+    assert_eq!(write(&b.db, &lie), 0);
+    // Also to another tab, and after compaction.
+    block_on(b.db.compact()).unwrap();
+    let again = channel(&b.store, 13);
+    block_on(again.unlock(b.source.clone())).unwrap();
+    assert_eq!(write(&again, &lie), 0);
+    let asked = json!({ (id.as_str()): [rev] }).to_string();
+    assert!(block_on(again.revs_diff(&asked)).unwrap().contains(&rev), "it does not count as known");
+    // Another lie about the same revision is told; when that is discarded too, both stay so.
+    assert_eq!(write(&again, &other), 1);
+    assert_eq!(quarantine(&again)[0].error, "malformed");
+    assert_eq!(block_on(again.discard_quarantine(Some((&id, &rev)))).unwrap(), 1);
+    assert_eq!((write(&again, &other), write(&again, &lie)), (0, 0));
+    // The true one is taken.
+    copy(&server, &again);
+    assert!(get(&again, "one").is_ok());
+    assert_eq!(quarantine(&again), []);
+}
+
+/// Padding and base64 make it longer: what CouchDB's `max_document_size` is held against is the sealed form.
+#[test]
+fn no_document_is_taken_that_is_too_large_for_everybody_once_it_is_sealed() {
+    let (a, _) = devices();
+    let limited = |sealed| OpenOptions { sealed, max_document_bytes: 100_000, ..OpenOptions::new("limited") };
+    let store = Rc::new(a.store.handle());
+    let db = block_on(Database::open(store, SeededPlatform::new(14), limited(true))).unwrap();
+    block_on(db.unlock(a.source.clone())).unwrap();
+    let mut taken = Vec::new();
+    for size in (60_000..101_000).step_by(500) {
+        let doc = json!({"_id": format!("of {size}"), "text": "x".repeat(size), "_attachments": {"f": {"data": ""}}});
+        match put(&db, doc) {
+            Ok(_) => taken.push(size),
+            Err(error) => assert_eq!((error.status(), error.name()), (413, "document_too_large"), "{size}"),
+        }
+    }
+    let largest = *taken.last().unwrap();
+    assert!(taken.len() as u64 == (largest - 60_000) as u64 / 500 + 1, "up to a size, and none beyond it");
+    assert!((68_000..74_000).contains(&largest), "{largest}");
+    let server = open_seeded(MemoryStore::new(), limited(false), false, 21);
+    assert_eq!(copy(&db, &server)["doc_write_failures"], 0);
+    // What stays here is not sealed anew.
+    let local = json!({"_id": "_local/x", "text": "x".repeat(90_000)});
+    assert!(put(&db, local).is_ok());
+}
+
 #[test]
 fn nothing_clear_leaves_a_sealed_channel_and_no_revision_is_brought_along() {
     let (a, _) = devices();

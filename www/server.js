@@ -45,7 +45,7 @@ export function parseServer(text, { name = '', password = '', before = '' } = {}
   }
   url.search = url.hash = '';
   url.pathname = url.pathname.replace(/\/+$/, '');
-  if (name) {
+  if (name && (password || !url.username)) { // a login that is typed within the address is one as well
     url.username = name;
     url.password = password;
   }

@@ -34,6 +34,7 @@ export class Settings {
   #memory;
   #store;
   #asking = 0;
+  #before = ''; // the address that is shown, with its password
 
   constructor(sync, memory, store) {
     this.#sync = sync;
@@ -44,7 +45,7 @@ export class Settings {
       this.#connect();
     });
     $('disconnect').addEventListener('click', () => {
-      memory.url = '';
+      memory.url = this.#before = '';
       sync.disconnect();
       $('server-name').value = $('server-password').value = '';
     });
@@ -59,6 +60,7 @@ export class Settings {
 
   /** @param {{url?: string, note?: string}} [suggest] an address to begin with, and why it is asked about */
   open({ url = this.#sync.url || this.#memory.url, note = '' } = {}) {
+    this.#before = url;
     $('server-address').value = shown(url);
     $('server-name').value = url ? decodeURIComponent(new URL(url).username) : '';
     $('server-password').value = '';
@@ -76,13 +78,14 @@ export class Settings {
       url = parseServer($('server-address').value, {
         name: $('server-name').value.trim(),
         password: $('server-password').value,
-        before: this.#sync.url || this.#memory.url,
+        before: this.#before,
       });
     } catch (error) {
       this.#complain(error.message);
       $('server-address').focus();
       return;
     }
+    this.#before = url;
     $('server-address').value = shown(url);
     this.#complain('');
     const asking = ++this.#asking;

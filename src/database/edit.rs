@@ -282,7 +282,18 @@ pub(super) fn apply(
                 stored.push(attachment.resolve(&edit.id, 1, None, Some(is_known))?);
             }
             let parent = winner.map(|winner| winner.rev.clone());
-            let leaf = new_leaf(parent.as_ref(), false, body.clone(), &Meaning::Digest(*body_digest), stored);
+            let meaning = Meaning::Digest(*body_digest);
+            let aside = |parent, stored| new_leaf(parent, false, body.clone(), &meaning, stored);
+            // What was held so before was looked at and let go of: the same, once more.
+            if let (Some(doc), Some(parent)) = (current, &parent) {
+                let ancestry = doc.tree.find(parent).map_or_else(Vec::new, |at| doc.tree.ancestry(at));
+                let mut before: Vec<_> = ancestry.iter().map(|&at| Some(&doc.tree.nodes()[at].rev)).collect();
+                before.push(None);
+                if before.windows(2).any(|pair| pair[0] == Some(&aside(pair[1], stored.clone()).rev)) {
+                    return Ok((parent.clone(), None));
+                }
+            }
+            let leaf = aside(parent.as_ref(), stored);
             let path: Vec<Rev> = std::iter::once(leaf.rev.clone()).chain(parent).collect();
             merged(edit, current, &path, leaf, revs_limit)
         }

@@ -14,7 +14,8 @@
 //! Else it does not: a source that does not lie may bring it as it was written, and then it is held no longer. It is
 //! tried once more when the channel is unlocked, when a document of the channel's own arrives, when a tab that is
 //! unlocked finds what another one (that may be locked) held, or when somebody asks; then it goes where it belongs.
-//! Discarded, it is as if it had never come.
+//! Discarded, it is let go of for good: the same revision that comes in the same bytes and fails in the same way is not
+//! held again (a page may be left before its checkpoint is written). In every other respect it is as if it had never come.
 //!
 //! Going out, a document must be of a class that the channel knows and, if the channel is open, pass the same
 //! check as one that comes in.
@@ -342,7 +343,8 @@ impl Database {
         Ok(passed)
     }
 
-    /// Forgets what is held, or one revision of it. It is fetched again when a replication starts anew.
+    /// Lets go of what is held, or of one revision of it. It is fetched again when a replication starts anew, and then
+    /// taken if it proves itself; the same once more is not held again.
     ///
     /// Errors: 404 `not_found` if the revision named is not held.
     pub async fn discard_quarantine(&self, only: Option<(&str, &str)>) -> Result<u64> {

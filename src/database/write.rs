@@ -24,6 +24,7 @@ use crate::{
     log::{BlockBuilder, DocState, Location, read_at},
     model::{Bytes, Content, Digest, Draft, hex, split_array},
     peer::ReplicatedDoc,
+    seal::padded_len,
     store::{Batch, Block, BlockNo},
 };
 
@@ -127,13 +128,27 @@ impl Database {
         self.write_one(edit).await
     }
 
+    /// How long a body is where it replicates to, at most: sealed, it is padded and in base64.
+    fn replicated_len(&self, id: &str, draft: &Draft) -> u64 {
+        let len = draft.body.len() as u64;
+        if !self.inner.is_sealed || id.starts_with("_local/") {
+            return len;
+        }
+        // Beside it lie the id, a line for each attachment, the author, the signature and the way to it.
+        let mut size = len + id.len() as u64 + 1_000;
+        for file in &draft.attachments {
+            size += (file.name.len() + file.content_type.as_ref().map_or(0, String::len) + 300) as u64;
+        }
+        padded_len(size) / 3 * 4 + 1_000
+    }
+
     pub(super) async fn check(&self, draft: Draft, how: &How, make_id: bool) -> Result<Edit> {
         let id = match &draft.id {
             Some(id) => id.clone(),
             None if make_id => self.new_id(),
             None => return Err(Error::bad_request("_id is required for puts")),
         };
-        if draft.body.len() > self.inner.options.max_document_bytes {
+        if self.replicated_len(&id, &draft) > self.inner.options.max_document_bytes as u64 {
             return Err(Error::new(Kind::DocumentTooLarge, id));
         }
         if let Some(id) = id.strip_prefix("_local/") {

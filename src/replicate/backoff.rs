@@ -21,6 +21,11 @@ impl Pauses {
         Self { back_off, last_ms: 0 }
     }
 
+    /// Whether the caller decides.
+    pub fn are_custom(&self) -> bool {
+        self.back_off.custom().is_some()
+    }
+
     /// The next pause: between half of it and all of it, unless the caller decides.
     pub fn next_ms(&mut self, platform: &dyn Platform) -> u32 {
         if let Some(next_ms) = self.back_off.custom() {

@@ -32,6 +32,10 @@ use crate::{
 /// So many times as rare is a checkpoint without news: five minutes where the other is five seconds.
 const WITHOUT_NEWS: f64 = 60.0;
 
+/// A login that was refused is not tried again before this, unless somebody comes back to the page: CouchDB locks an
+/// account for five minutes after five wrong passwords from one address, and pushing and pulling are two.
+const REFUSED_MS: u32 = 150_000;
+
 /// Why an attempt ended before its work did.
 enum Halt {
     Failed(Error),
@@ -214,6 +218,9 @@ impl Replication {
         let job = &*self.job;
         job.source.rest();
         let mut pause_ms = pauses.next_ms(&*job.platform);
+        if phase == Phase::NeedsAuth && !pauses.are_custom() {
+            pause_ms = pause_ms.max(REFUSED_MS);
+        }
         let asked_ms = error.retry_after_ms().map(|ms| Pauses::after_ms(&*job.platform, ms));
         pause_ms = pause_ms.max(asked_ms.unwrap_or(0));
         let retry_at_ms = job.platform.now_ms() + f64::from(pause_ms);

@@ -2,13 +2,11 @@
 // that learns nothing; and every word that a person needs on the way.
 import { after, before, test } from 'node:test';
 import assert from 'node:assert/strict';
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readFileSync } from 'node:fs';
 import path from 'node:path';
-import { PKG, WWW } from '../../tools/lib/paths.mjs';
 import { launchBrowser, startCouch, startStatic, waitFor } from './lib/index.mjs';
 import {
-  DEVICES, PASSPHRASE, add, begin, bound, caption, count, ids, join, look, pictured, says, screen, tile, unlock,
+  PASSPHRASE, add, begin, bound, caption, count, ids, join, look, pictured, says, screen, tile, unlock,
 } from './lib/gallery.mjs';
 import { photos, small } from './lib/photos.mjs';
 import { answerOf, bodyOf, startRecorder } from './lib/recorder.mjs';
@@ -469,8 +467,7 @@ test('two devices, and a server that learns nothing', { timeout: 300_000 }, asyn
     await one.locator('#aside').waitFor({ state: 'hidden', ...bound });
     await waitFor(async () => !await one.locator('#aside-note').isVisible(), { what: 'the note leaving', ...bound });
     await count(one, 5);
-    // How far the pull came is noted within 5 s; one that begins before that asks once more, and holds once more.
-    await one.waitForTimeout(6_000);
+    // At once: how far the pull came may not be noted yet, and what was let go of comes once more.
     await one.reload();
     await unlock(one);
     await count(one, 5);
@@ -564,55 +561,4 @@ test('a private gallery to go with photos that are not sealed needs an address o
   await told(page, 'server-problem', /^There are things at this address that are not sealed/);
   assert.deepEqual((await couch.must('GET', `/${name}/_all_docs`)).rows.map(({ id }) => id), ['something']);
   assert.deepEqual(errors, []);
-});
-
-test('the page opens, unlocks and takes photos without any connection', { timeout: 120_000 }, async () => {
-  const here = await startStatic();
-  const userDataDir = mkdtempSync(path.join(tmpdir(), 'settee-offline-'));
-  let run;
-  try {
-    run = await launchBrowser({ userDataDir });
-    let { page } = run;
-    const requests = [];
-    run.context.on('request', (request) => requests.push(request.url()));
-    await page.goto(`${here.origin}/?db=gallery`);
-    await begin(page);
-    await add(page, photos(1));
-    await count(page, 1);
-    await page.evaluate(() => navigator.serviceWorker.ready);
-    await waitFor(() => page.evaluate(async () => (await (await caches.open('settee-page-1')).keys()).length > 30), { what: 'the files being kept', ...bound });
-    await run.close({ keep: true });
-    await here.stop();
-    run = await launchBrowser({ userDataDir });
-    ({ page } = run);
-    await page.goto(`${here.origin}/?db=gallery`);
-    await screen(page, 'locked');
-    await look(page, 'private-locked-no-connection', { devices: { phone: DEVICES.phone } });
-    await unlock(page);
-    await count(page, 1);
-    await pictured(page);
-    await add(page, photos(2).slice(1));
-    await count(page, 2);
-    await page.locator('#privacy-button').click();
-    const [shown] = await Promise.all([run.context.waitForEvent('page'), page.locator('#privacy a', { hasText: 'What shows' }).click()]);
-    await shown.waitForLoadState();
-    assert.match(await shown.locator('h1').textContent(), /^What shows/);
-    assert.deepEqual(requests.filter((url) => !url.startsWith(here.origin) && !url.startsWith('blob:')), [], 'nothing comes from elsewhere');
-    assert.deepEqual(run.errors, []);
-  } finally {
-    await run?.close();
-    rmSync(userDataDir, { recursive: true, force: true, maxRetries: 10 });
-  }
-});
-
-test('the service worker keeps every file of the page and of the package, and no other', async () => {
-  const source = readFileSync(path.join(WWW, 'sw.js'), 'utf8');
-  const listed = Function(`return ${/const FILES = (\[[^\]]*\])/.exec(source)[1]}`)();
-  const there = [
-    ...readdirSync(WWW).filter((file) => file !== 'sw.js').map((file) => (file === 'index.html' ? './' : file)),
-    ...['settee.js', 'settee.wasm', 'generated/settee_glue.js', ...readdirSync(path.join(PKG, 'lib')).map((file) => `lib/${file}`)].map((file) => `settee/${file}`),
-  ];
-  assert.deepEqual(listed.toSorted(), there.toSorted());
-  const manifest = JSON.parse(readFileSync(path.join(WWW, 'manifest.webmanifest'), 'utf8'));
-  for (const { src } of manifest.icons) assert.ok(there.includes(src));
 });

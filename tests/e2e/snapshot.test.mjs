@@ -81,6 +81,15 @@ async function lifeOf(kind) {
     await db.put({ _id: all.id, [all.field]: all.value }).catch(() => {});
     await db.get(`${all.id} not`).catch(() => {});
     await db.replicate.to(url, { doc_ids: [all.id] }).catch(() => {});
+    // Fetched by name, where nobody there knows names.
+    const copy = isSealed ? await Database.open('copy', { sealed: true }) : await Database.open('copy');
+    if (isSealed) {
+      await copy.replicate.from(url, { doc_ids: [] });
+      await Database.open('copy', { vault });
+    }
+    await copy.replicate.from(url, { doc_ids: [all.id, `${all.id} not`] });
+    if ((await copy.get(all.id)).caption !== all.caption) throw new Error('it did not come');
+    await copy.close();
     return db.name;
   }, [kind === 'sealed', liar.dbUrl(device.remote), plain(CANARIES), [...PHOTO], SIZE]);
   device.server = await toldOf(couch, device.remote);

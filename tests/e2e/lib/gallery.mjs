@@ -18,7 +18,7 @@ export const words = (page) => page.locator('#sync-state').textContent();
 // Until the sentence about the server is one of these.
 export const says = (page, pattern, timeout = 30_000) => waitFor(async () => pattern.test(await words(page)), { what: String(pattern), timeout })
   .catch(async (error) => { throw new Error(`${error.message}; it says “${await words(page)}”`); });
-export const TIME = String.raw`\d?\d:\d\d(\s[AP]M)?`; // as this browser's language writes it
+export const TIME = String.raw`(\w+ \d?\d, \d{4}, )?\d?\d:\d\d(\s[AP]M)?`; // as this browser's language writes it; about midnight with the day
 export const ids = (page) => page.locator('.tile').evaluateAll((tiles) => tiles.map((tile) => tile.dataset.id));
 export const add = (page, paths) => page.locator('#file-input').setInputFiles(paths);
 export const tile = (page, id) => page.locator(`.tile[data-id="${id}"]`);

@@ -8,6 +8,7 @@
 //   update_seq, seq      the channel's log takes numbers too; its entries are in no list, feed or count of documents
 //   docs_read, …written  they count in replications, when they go over for the first time
 //   a server, a relay    knows opaque ids and sealed bodies; who reads there is another device (`sealed` in ends.mjs)
+//   max_document_size    counts the sealed form, as a server does
 //   doc_ids              works both ways, in plain ids; pulling from a server the whole feed is read for it
 //   selector             works on what is pushed; to pull by it is refused, and so is a `filter`: a server cannot look inside
 //   keys                 without them: `locked`, but for what needs none

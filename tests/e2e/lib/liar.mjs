@@ -125,12 +125,16 @@ export async function serveLeaves(couch, prefix, docs) {
   return name;
 }
 
-// The same bytes elsewhere, raw or in base64: what a rule's `change` does to answers.
+// Other bytes instead of these, raw or in base64, with the length that a part of a multipart says before them: what a rule's
+// `change` does to answers.
 export function replaced(bytes, from, to) {
   let out = bytes;
   for (const [a, b] of [[from, to], [Buffer.from(from.toString('base64')), Buffer.from(to.toString('base64'))]]) {
-    for (let at = out.indexOf(a); at >= 0; at = out.indexOf(a, at + b.length)) {
-      out = Buffer.concat([out.subarray(0, at), b, out.subarray(at + a.length)]);
+    for (let at = out.indexOf(a); at >= 0;) {
+      const begin = Math.max(out.lastIndexOf('\r\n--', at), 0);
+      const head = out.subarray(begin, at).toString('latin1').replace(/^(content-length: )\d+/im, `$1${b.length}`);
+      out = Buffer.concat([out.subarray(0, begin), Buffer.from(head, 'latin1'), b, out.subarray(at + a.length)]);
+      at = out.indexOf(a, begin + head.length + b.length);
     }
   }
   return out;

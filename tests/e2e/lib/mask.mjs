@@ -12,6 +12,10 @@ const SEALED = new Set(['e', 'l', 'n', 'c', 'm', 'g', 'data']);
 // A server's own: times, names of lives, opaque sequences, and how much room it takes on its disk.
 const OF_THE_SERVER = /^(session_id|start_time|end_time|instance_start_time|(source|target)_instance|uuid|db_name|disk_size|data_size|sizes|backend_adapter|db_uuid|replication_id_version)$/;
 
+// CouchDB's sequences tell of its own nodes and files, in more or fewer letters.
+const SEQUENCES = /\d+-g1AAA[\w-]+/g;
+const SEQUENCE = new RegExp(`^${SEQUENCES.source}$`);
+
 const byText = (a, b) => (JSON.stringify(a.slice(0, 2)) < JSON.stringify(b.slice(0, 2)) ? -1 : 1);
 
 export function maskText(text) {
@@ -21,8 +25,8 @@ export function maskText(text) {
 
 export function maskJson(value, key = '') {
   if (OF_THE_SERVER.test(key)) return typeof value === 'string' ? x(value) : '';
-  if (/seq$/.test(key) && typeof value === 'number') return '';
-  if (typeof value === 'string') return SEALED.has(key) || (/seq/.test(key) && value.length > 20) ? x(value) : maskText(value);
+  if (/seq$/.test(key) && (typeof value === 'number' || SEQUENCE.test(value))) return '';
+  if (typeof value === 'string') return SEALED.has(key) ? x(value) : maskText(value);
   if (Array.isArray(value)) {
     const masked = value.map((one) => maskJson(one));
     return masked.every((one) => typeof one === 'string') ? masked.sort() : masked;
@@ -38,6 +42,7 @@ export function maskJson(value, key = '') {
 // A path or URL: the database is `channel`, checkpoints are as long as they are.
 export const maskUrl = (url, name) => url.replaceAll(name, 'channel').split(/([/?&=])/).map((part) => {
   const plain = decodeURIComponent(part);
+  if (SEQUENCE.test(plain)) return '';
   if (/^[A-Za-z0-9+_.-]{22,}$/.test(plain) && url.includes(`/_local/${part}`)) return x(plain);
   if (/^\[?"/.test(plain)) return encodeURIComponent(JSON.stringify(maskJson(JSON.parse(plain))));
   return maskText(plain);
@@ -48,9 +53,11 @@ export function maskRequest({ method, url, headers, body, status, answer }, name
   const bytes = Buffer.concat(body);
   const type = headers[headers.findIndex((header, at) => at % 2 === 0 && /^content-type$/i.test(header)) + 1] ?? '';
   const boundary = /boundary="?([^";]+)/.exec(type)?.[1];
+  const size = bytes.toString('latin1').replace(SEQUENCES, '').length;
   return JSON.stringify({
-    method, url: maskUrl(url, name), status, bytes: bytes.length, answer: sizeOf(Buffer.concat(answer)),
+    method, url: maskUrl(url, name), status, bytes: size, answer: sizeOf(Buffer.concat(answer)),
     headers: headers.map((header, at) => (/^if-none-match$/i.test(headers[at - 1] ?? '') ? x(header)
+      : /^content-length$/i.test(headers[at - 1] ?? '') ? size
       : maskText(boundary ? header.replace(boundary, x(boundary)) : header.replaceAll(name, 'channel')))),
     body: boundary ? partsOf(bytes, boundary) : jsonOf(bytes),
   });
