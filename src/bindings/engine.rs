@@ -9,7 +9,7 @@ use wasm_bindgen::{JsValue, prelude::wasm_bindgen};
 use super::{
     convert::{contents, json, object, options, promise, rendered},
     failure,
-    feed::{Feed, Rows},
+    feed::{Feed, Reader, Rows},
     peer::PeerHandle,
 };
 use crate::{
@@ -160,8 +160,27 @@ impl Engine {
     pub fn all_docs(&self, given: JsValue) -> std::result::Result<Rows, JsValue> {
         options::<opts::AllDocsOptions>(given)
             .and_then(|options| self.database.all_docs(options))
-            .map(Rows::new)
+            .map(|rows| Rows::new(Reader::AllDocs(rows)))
             .map_err(|error| failure::to_js(&error))
+    }
+
+    /// The documents that a selector picks, page by page. The request is JSON text, as are those of indexes, so that
+    /// a number is read in it as it is in a document.
+    #[wasm_bindgen(js_name = find)]
+    pub fn find(&self, request: &str) -> std::result::Result<Rows, JsValue> {
+        let found = self.database.find(request);
+        found.map(|found| Rows::new(Reader::Find(found))).map_err(|error| failure::to_js(&error))
+    }
+
+    /// Makes an index, drops one, or lists them where nothing is asked; JSON text.
+    #[wasm_bindgen(js_name = indexes)]
+    pub fn indexes(&self, create: Option<String>, delete: Option<String>) -> std::result::Result<String, JsValue> {
+        let told = match (create, delete) {
+            (Some(asked), _) => self.database.create_index(&asked),
+            (None, Some(asked)) => self.database.delete_index(&asked),
+            (None, None) => self.database.indexes(),
+        };
+        told.map_err(|error| failure::to_js(&error))
     }
 
     /// A changes feed, page by page, of everything or of conflicts.
