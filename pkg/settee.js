@@ -208,7 +208,7 @@ export class Database extends Emitter {
   }
 
   async find(request) {
-    return this.#paged('docs', this.#raw.find(toJson(request, 'request') ?? ''));
+    return this.#paged('docs', this.#raw.find(toJson(request, 'request')));
   }
 
   async #paged(name, pages) {
@@ -223,15 +223,19 @@ export class Database extends Emitter {
   }
 
   async createIndex(index) {
-    return JSON.parse(this.#raw.indexes(toJson(index, 'index') ?? ''));
+    return this.#indexes('create', index);
   }
 
   async deleteIndex(index) {
-    return JSON.parse(this.#raw.indexes(undefined, toJson(index, 'index') ?? ''));
+    return this.#indexes('delete', index);
   }
 
   async getIndexes() {
-    return JSON.parse(this.#raw.indexes());
+    return this.#indexes('list');
+  }
+
+  #indexes(how, index) {
+    return JSON.parse(this.#raw.indexes(how, toJson(index, 'index')));
   }
 
   changes(opts) {

@@ -131,7 +131,6 @@ struct Inner {
     /// Commits since the last look at whether compaction is worth it.
     commits: Cell<u32>,
     held: Cell<gate::Room>,
-    /// What `find` may use; dropped and built anew with the keys of a sealed channel.
     indexes: RefCell<find::Indexes>,
 }
 
@@ -297,8 +296,7 @@ impl Database {
         self.fresh().await?;
         let total = self.inner.state.borrow().directory.total_count() as u32;
         let opened = Opened::new(source, &self.channel_log().await?, total)?;
-        *self.inner.view.borrow_mut() = Some(View::Opened(Rc::new(opened)));
-        self.inner.indexes.borrow_mut().forget();
+        self.inner.see(Some(View::Opened(Rc::new(opened))));
         self.inner.wake();
         self.retry_quarantine().await.map(drop)
     }
@@ -307,8 +305,7 @@ impl Database {
     /// what was called before goes on. Nothing for a database that is not sealed.
     pub fn lock(&self) {
         if self.inner.is_sealed {
-            *self.inner.view.borrow_mut() = None;
-            self.inner.indexes.borrow_mut().forget();
+            self.inner.see(None);
             self.inner.wake();
         }
     }

@@ -167,18 +167,19 @@ impl Engine {
     /// The documents that a selector picks, page by page. The request is JSON text, as are those of indexes, so that
     /// a number is read in it as it is in a document.
     #[wasm_bindgen(js_name = find)]
-    pub fn find(&self, request: &str) -> std::result::Result<Rows, JsValue> {
-        let found = self.database.find(request);
+    pub fn find(&self, request: Option<String>) -> std::result::Result<Rows, JsValue> {
+        let found = self.database.find(&request.unwrap_or_default());
         found.map(|found| Rows::new(Reader::Find(found))).map_err(|error| failure::to_js(&error))
     }
 
-    /// Makes an index, drops one, or lists them where nothing is asked; JSON text.
+    /// What `how` says of indexes: `create`, `delete` or `list`; JSON text.
     #[wasm_bindgen(js_name = indexes)]
-    pub fn indexes(&self, create: Option<String>, delete: Option<String>) -> std::result::Result<String, JsValue> {
-        let told = match (create, delete) {
-            (Some(asked), _) => self.database.create_index(&asked),
-            (None, Some(asked)) => self.database.delete_index(&asked),
-            (None, None) => self.database.indexes(),
+    pub fn indexes(&self, how: &str, asked: Option<String>) -> std::result::Result<String, JsValue> {
+        let asked = asked.unwrap_or_default();
+        let told = match how {
+            "create" => self.database.create_index(&asked),
+            "delete" => self.database.delete_index(&asked),
+            _ => self.database.indexes(),
         };
         told.map_err(|error| failure::to_js(&error))
     }

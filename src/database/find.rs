@@ -17,16 +17,8 @@ use std::{collections::VecDeque, ops::Bound, rc::Rc};
 
 use serde_json::Value;
 
-use super::{
-    Database,
-    render::{Members, Rendered},
-    view::View,
-};
-use crate::{
-    error::Result,
-    model::{push_json_string, sort_by},
-    selector::Span,
-};
+use super::{Database, render::Rendered, view::View};
+use crate::{error::Result, model::push_json_string, selector::Span};
 use fields::projected;
 pub(super) use index::Indexes;
 use index::{Built, Index, Ranges};
@@ -112,31 +104,24 @@ impl Database {
     /// Those of these documents that are there, not deleted and no design documents, as they are now.
     async fn seen(&self, view: &View, numbers: &[u32]) -> Result<Vec<Seen>> {
         let blocks = self.blocks_of(numbers).await?;
-        let mut winners = Vec::with_capacity(numbers.len());
-        {
-            let state = self.inner.state.borrow();
-            for &number in numbers {
-                let found = state.directory.doc(number);
-                if let (false, Some(block)) = (found.deleted(), blocks.get(&found.at().block))
-                    && let Some((name, leaf)) = view.winner(&found, block)?
-                {
-                    winners.push((number, name, leaf));
+        let mut seen = Vec::with_capacity(numbers.len());
+        let mut names = Vec::new();
+        let state = self.inner.state.borrow();
+        for &number in numbers {
+            let found = state.directory.doc(number);
+            let (false, Some(block)) = (found.deleted(), blocks.get(&found.at().block)) else { continue };
+            let Some((name, leaf)) = view.winner(&found, block)? else { continue };
+            if !name.starts_with("_design/") {
+                let mut out = Rendered::default();
+                out.push_leaf(&name, &leaf);
+                // A body too deep for a selector to look at matches nothing.
+                if let Ok(doc) = serde_json::from_str(&out.json) {
+                    seen.push(Seen { number, text: out.json, doc });
                 }
             }
+            names.push((number, name));
         }
-        view.learned(winners.iter().map(|(number, name, _)| (*number, name.as_str())));
-        let mut seen = Vec::with_capacity(winners.len());
-        for (number, name, leaf) in winners {
-            if name.starts_with("_design/") {
-                continue;
-            }
-            let mut out = Rendered::default();
-            self.render(&mut out, view, &name, &leaf, None, &Members::default()).await?;
-            // A body too deep for a selector to look at matches nothing.
-            if let Ok(doc) = serde_json::from_str(&out.json) {
-                seen.push(Seen { number, text: out.json, doc });
-            }
-        }
+        view.learned(names);
         Ok(seen)
     }
 }
@@ -254,9 +239,7 @@ impl Find {
     async fn candidates_of(&self, view: &View, source: Source) -> Result<Vec<u32>> {
         let database = &self.database;
         let mut numbers = match source {
-            Source::Ids(mut ids) => {
-                sort_by(&mut ids, |a, b| a.cmp(b));
-                ids.dedup();
+            Source::Ids(ids) => {
                 let find = || -> Vec<Option<u32>> {
                     let state = database.inner.state.borrow();
                     ids.iter()
@@ -269,7 +252,16 @@ impl Find {
                     database.refresh().await?;
                     numbers = find();
                 }
-                numbers.into_iter().flatten().collect()
+                let named: Vec<_> =
+                    numbers.into_iter().zip(ids).filter_map(|(n, id)| Some((n?, id))).collect();
+                let mut each_once = Built::default();
+                let numbers: Vec<u32> = named.iter().map(|(number, _)| *number).collect();
+                view.learned(named);
+                let state = database.inner.state.borrow();
+                for number in numbers {
+                    each_once.set(number, Some(Box::default()), &|a, b| view.by_name(&state.directory, a, b));
+                }
+                each_once.numbers()
             }
             Source::Between(from, to) => {
                 database.learn_all(view).await?;
@@ -298,7 +290,7 @@ impl Find {
                 if self.request.selector.matches(&doc) {
                     let key = self.request.sort.key(&doc);
                     let state = self.database.inner.state.borrow();
-                    sorted.set(number, key, |a, b| view.by_name(&state.directory, a, b));
+                    sorted.set(number, key, &|a, b| view.by_name(&state.directory, a, b));
                 }
             }
             self.database.inner.platform.sleep(0).await;

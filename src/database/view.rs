@@ -137,11 +137,15 @@ impl View {
     }
 
     /// Keeps the names of documents that were read.
-    pub(super) fn learned<'a>(&self, names: impl Iterator<Item = (u32, &'a str)>) {
+    pub(super) fn learned(&self, names: Vec<(u32, String)>) {
         let Self::Opened(opened) = self else { return };
-        let unknown = names.filter(|(number, _)| opened.is_unknown(*number));
-        let new: Vec<u32> =
-            unknown.map(|(number, name)| opened.learn(number, Name::Plain(name.into()))).collect();
+        let mut new = Vec::new();
+        for (number, name) in names {
+            if opened.is_unknown(number) {
+                opened.learn(number, Name::Plain(name.into()));
+                new.push(number);
+            }
+        }
         opened.names.borrow_mut().settle(new);
     }
 
@@ -337,9 +341,8 @@ impl Opened {
         numbers
     }
 
-    fn learn(&self, number: u32, name: Name) -> u32 {
+    fn learn(&self, number: u32, name: Name) {
         self.names.borrow_mut().set(number, name);
-        number
     }
 
     fn is_unknown(&self, number: u32) -> bool {
@@ -381,6 +384,12 @@ impl Names {
 }
 
 impl Inner {
+    /// Another view from now on, and nothing left of what was seen by the one before.
+    pub(super) fn see(&self, view: Option<View>) {
+        *self.view.borrow_mut() = view;
+        self.indexes.borrow_mut().forget();
+    }
+
     /// Whether the channel's log has more than its keys are from.
     pub(super) fn lacks_keys(&self, directory: &Directory) -> bool {
         match &*self.view.borrow() {
@@ -457,16 +466,16 @@ impl Database {
             }
             let blocks = self.blocks_of(numbers).await?;
             let state = self.inner.state.borrow();
-            let mut new = Vec::with_capacity(numbers.len());
+            let mut plain = Vec::with_capacity(numbers.len());
             for &number in numbers.iter().filter(|&&number| opened.is_unknown(number)) {
                 let found = state.directory.doc(number);
                 let Some(block) = blocks.get(&found.at().block) else { continue };
                 match view.winner(&found, block)? {
-                    Some((name, _)) => new.push(opened.learn(number, Name::Plain(name.into()))),
-                    None => drop(opened.learn(number, Name::Hidden)),
+                    Some((name, _)) => plain.push((number, name)),
+                    None => opened.learn(number, Name::Hidden),
                 }
             }
-            opened.names.borrow_mut().settle(new);
+            view.learned(plain);
         }
         Ok(())
     }

@@ -20,7 +20,7 @@ use super::{
 use crate::{
     error::{Error, Result},
     log::Order,
-    model::{Digest, push_json_string, sort_by},
+    model::{Digest, hex, push_json_string},
     selector::{Selector, Span, compare},
 };
 
@@ -32,10 +32,15 @@ const MOST_RANGES: usize = 1_000;
 pub(in crate::database) struct Indexes(Vec<Rc<Index>>);
 
 pub(super) struct Index {
+    definition: Rc<Definition>,
+    built: Mutex<Built>,
+}
+
+/// What was declared.
+struct Definition {
     ddoc: String,
     name: String,
     fields: Sort,
-    built: Mutex<Built>,
 }
 
 /// The documents that have all the fields, by what they have there and then by id.
@@ -61,10 +66,7 @@ impl Indexes {
     /// Drops what was taken in. Who is reading it keeps what there was until the end.
     pub(in crate::database) fn forget(&mut self) {
         for index in &mut self.0 {
-            let Sort { names, paths, descending } = &index.fields;
-            let fields = Sort { names: names.clone(), paths: paths.clone(), descending: *descending };
-            let (ddoc, name) = (index.ddoc.clone(), index.name.clone());
-            *index = Rc::new(Index { ddoc, name, fields, built: Mutex::default() });
+            *index = Index::of(index.definition.clone());
         }
     }
 
@@ -72,6 +74,14 @@ impl Indexes {
     pub(super) fn entries(&self) -> usize {
         let entries = |index: &Rc<Index>| index.built.try_lock().map_or(0, |built| built.numbers().len());
         self.0.iter().map(entries).sum()
+    }
+
+    /// Where the index of a name is, or would be: they are in the order of their names.
+    fn place(&self, ddoc: &str, name: &str) -> std::result::Result<usize, usize> {
+        self.0.binary_search_by(|index| {
+            let Definition { ddoc: other, name: own, .. } = &*index.definition;
+            (**other).cmp(ddoc).then_with(|| (**own).cmp(name))
+        })
     }
 
     pub(super) fn create(&mut self, asked: &str) -> Result<String> {
@@ -95,12 +105,11 @@ impl Indexes {
         }
         let mut definition = String::new();
         push_fields(&mut definition, &fields);
-        let name = name
-            .unwrap_or_else(|| format!("idx-{}", crate::model::hex(&Digest::of(definition.as_bytes()).0)));
+        let name = name.unwrap_or_else(|| format!("idx-{}", hex(&Digest::of(definition.as_bytes()).0)));
         let ddoc = ddoc.unwrap_or_else(|| name.clone());
-        let at = self.0.iter().position(|index| index.ddoc == ddoc && index.name == name);
-        let is_there = at.is_some_and(|at| {
-            let other = &self.0[at].fields;
+        let at = self.place(&ddoc, &name);
+        let is_there = at.is_ok_and(|at| {
+            let other = &self.0[at].definition.fields;
             other.names == fields.names && other.descending == fields.descending
         });
         let mut told = format!("{{\"result\":\"{}\",\"id\":", if is_there { "exists" } else { "created" });
@@ -109,11 +118,11 @@ impl Indexes {
         push_json_string(&mut told, &name);
         told.push('}');
         if !is_there {
-            if let Some(at) = at {
+            if let Ok(at) = at {
                 self.0.remove(at);
             }
-            self.0.push(Rc::new(Index { ddoc, name, fields, built: Mutex::default() }));
-            sort_by(&mut self.0, |a, b| a.ddoc.cmp(&b.ddoc).then_with(|| a.name.cmp(&b.name)));
+            let at = at.unwrap_or_else(|at| at);
+            self.0.insert(at, Index::of(Rc::new(Definition { ddoc, name, fields })));
         }
         Ok(told)
     }
@@ -125,11 +134,12 @@ impl Indexes {
         );
         for index in &self.0 {
             told.push_str(",{\"ddoc\":");
-            push_json_string(&mut told, &format!("_design/{}", index.ddoc));
+            let Definition { ddoc, name, fields } = &*index.definition;
+            push_json_string(&mut told, &format!("_design/{ddoc}"));
             told.push_str(",\"name\":");
-            push_json_string(&mut told, &index.name);
+            push_json_string(&mut told, name);
             told.push_str(",\"type\":\"json\",\"def\":{\"fields\":");
-            push_fields(&mut told, &index.fields);
+            push_fields(&mut told, fields);
             told.push_str("}}");
         }
         told.push_str("]}");
@@ -140,9 +150,9 @@ impl Indexes {
         let mut given = object(asked)?;
         let ddoc = index_name(required(&mut given, "ddoc")?)?;
         let name = index_name(required(&mut given, "name")?)?;
-        let count = self.0.len();
-        self.0.retain(|index| index.ddoc != ddoc || index.name != name);
-        if self.0.len() == count { Err(Error::missing()) } else { Ok("{\"ok\":true}".to_owned()) }
+        let at = self.place(&ddoc, &name).map_err(|_| Error::missing())?;
+        self.0.remove(at);
+        Ok("{\"ok\":true}".to_owned())
     }
 
     /// The index to use, if there is one, and whether it is that which was asked for.
@@ -153,15 +163,16 @@ impl Indexes {
         asked: Option<&IndexName>,
     ) -> (Option<Rc<Index>>, bool) {
         let is_asked = |index: &Index| {
-            let is_name = |asked: &IndexName| asked.name.as_ref().is_none_or(|name| *name == index.name);
-            asked.is_some_and(|asked| asked.ddoc == index.ddoc && is_name(asked))
+            let Definition { ddoc, name, .. } = &*index.definition;
+            let is_name = |asked: &IndexName| asked.name.as_ref().is_none_or(|asked| asked == name);
+            asked.is_some_and(|asked| asked.ddoc == *ddoc && is_name(asked))
         };
         let usable = self.0.iter().filter(|index| index.is_usable(selector, sort));
         // The one asked for, else one that sorts, else that with the most fields narrowed, the fewest fields, the
         // first name.
         let best = usable.min_by_key(|index| {
             let narrowed = Ranges::narrowed(index, selector);
-            let fields = index.fields.paths.len();
+            let fields = index.definition.fields.paths.len();
             (!is_asked(index), !index.serves(selector, sort), usize::MAX - narrowed, fields)
         });
         (best.cloned(), best.is_some_and(|index| is_asked(index)))
@@ -182,18 +193,22 @@ fn is_in_every_document(path: &[String]) -> bool {
 }
 
 impl Index {
+    fn of(definition: Rc<Definition>) -> Rc<Self> {
+        Rc::new(Self { definition, built: Mutex::default() })
+    }
+
     /// Whether every document that is to be found is in it.
     fn is_usable(&self, selector: &Selector, sort: &Sort) -> bool {
         let is_there = |path: &Vec<String>| {
             sort.paths.contains(path) || is_in_every_document(path) || selector.requires(path)
         };
-        self.fields.paths.iter().all(is_there)
+        self.definition.fields.paths.iter().all(is_there)
     }
 
     /// Whether its order is the one asked for: that of its fields, but for those before that are constant.
     pub(super) fn serves(&self, selector: &Selector, sort: &Sort) -> bool {
         let Some(first) = sort.paths.first() else { return true };
-        let paths = &self.fields.paths;
+        let paths = &self.definition.fields.paths;
         let at = paths.iter().position(|path| path == first || !selector.is_constant(path));
         at.is_some_and(|at| paths[at..].starts_with(&sort.paths))
     }
@@ -209,7 +224,7 @@ impl Built {
         &mut self,
         number: u32,
         key: Option<Box<[Value]>>,
-        by_name: impl Fn(u32, u32) -> Ordering,
+        by_name: &dyn Fn(u32, u32) -> Ordering,
     ) {
         let at = number as usize;
         if self.keys.len() <= at {
@@ -217,12 +232,12 @@ impl Built {
         }
         if self.keys[at].is_some() {
             let mut order = std::mem::take(&mut self.order);
-            order.remove(|other| self.compare(other, number, &by_name));
+            order.remove(|other| self.compare(other, number, by_name));
             self.order = order;
         }
         self.keys[at] = key;
         if self.keys[at].is_some()
-            && let Err(place) = self.order.find(|other| self.compare(other, number, &by_name))
+            && let Err(place) = self.order.find(|other| self.compare(other, number, by_name))
         {
             self.order.insert(place, number);
         }
@@ -245,14 +260,14 @@ fn compare_all(a: &[Value], b: &[Value]) -> Ordering {
 impl Ranges {
     pub(super) fn of(index: &Index, selector: &Selector) -> Self {
         let mut ranges = Vec::new();
-        add_ranges(&mut ranges, &index.fields.paths, selector, Vec::new(), 1);
+        add_ranges(&mut ranges, &index.definition.fields.paths, selector, Vec::new(), 1);
         Self(ranges)
     }
 
     /// How many fields of an index, from the first, a selector says something of.
     fn narrowed(index: &Index, selector: &Selector) -> usize {
         let is_narrowed = |path: &&Vec<String>| spans_of(selector, path) != [Span::ALL];
-        index.fields.paths.iter().take_while(is_narrowed).count()
+        index.definition.fields.paths.iter().take_while(is_narrowed).count()
     }
 
     /// The documents there, in the index's order.
@@ -268,22 +283,23 @@ impl Ranges {
 
 /// The spans of a field in an index's order, each once. Those of ids are by their bytes, which is another order.
 fn spans_of(selector: &Selector, path: &[String]) -> Vec<Span> {
-    let mut spans = selector.spans(path);
+    let spans = selector.spans(path);
     let is_id = matches!(path, [name] if name == "_id");
-    if is_id && spans.iter().any(|span| span.only().is_none()) {
+    if spans.len() > MOST_RANGES || is_id && spans.iter().any(|span| span.only().is_none()) {
         return vec![Span::ALL];
     }
-    if spans.len() > 1 {
-        sort_by(&mut spans, |a, b| match (&a.from, &b.from) {
-            (Bound::Included(a), Bound::Included(b)) => compare(a, b),
+    let mut sorted: Vec<Span> = Vec::with_capacity(spans.len());
+    for span in spans {
+        // Of several each has a beginning.
+        let place = sorted.binary_search_by(|other| match (&other.from, &span.from) {
+            (Bound::Included(other), Bound::Included(from)) => compare(other, from),
             _ => Ordering::Equal,
         });
-        spans.dedup_by(|a, b| match (a.only(), b.only()) {
-            (Some(a), Some(b)) => compare(a, b).is_eq(),
-            _ => false,
-        });
+        if let Err(at) = place {
+            sorted.insert(at, span);
+        }
     }
-    spans
+    sorted
 }
 
 /// Where a field has one value, the next one narrows further. `count` is how many ranges there are beside.
@@ -351,8 +367,8 @@ impl Database {
                 let state = self.inner.state.borrow();
                 for number in numbers {
                     let seen = seen.next_if(|seen| seen.number == number);
-                    let key = seen.and_then(|Seen { doc, .. }| index.fields.key(&doc));
-                    built.set(number, key, |a, b| view.by_name(&state.directory, a, b));
+                    let key = seen.and_then(|Seen { doc, .. }| index.definition.fields.key(&doc));
+                    built.set(number, key, &|a, b| view.by_name(&state.directory, a, b));
                 }
             }
             built.seq = seq;

@@ -176,21 +176,22 @@ impl Sort {
 impl IndexName {
     /// `"ddoc"`, `"ddoc/name"`, `["ddoc"]` or `["ddoc", "name"]`, each with or without `_design/`.
     fn parse(value: Value) -> Result<Option<Self>> {
-        let invalid = || refused("invalid_index_name", format!("Invalid index name: {value}"));
-        let parts: Vec<&str> = match &value {
-            Value::String(text) => text.strip_prefix("_design/").unwrap_or(text).split('/').collect(),
+        let text = match &value {
+            Value::String(text) => Some(text.clone()),
             Value::Array(parts) => {
-                parts.iter().map(|part| part.as_str().ok_or_else(invalid)).collect::<Result<_>>()?
+                parts.iter().map(Value::as_str).collect::<Option<Vec<_>>>().map(|parts| parts.join("/"))
             }
-            _ => return Err(invalid()),
+            _ => None,
         };
-        let (ddoc, name) = match parts[..] {
-            [] => return Ok(None),
-            [ddoc] => (ddoc, None),
-            [ddoc, name] => (ddoc, Some(name.to_owned())),
-            _ => return Err(invalid()),
-        };
-        Ok(Some(Self { ddoc: ddoc.strip_prefix("_design/").unwrap_or(ddoc).to_owned(), name }))
+        let parts =
+            text.as_ref().map(|text| text.strip_prefix("_design/").unwrap_or(text).split('/').collect());
+        let parts: Vec<&str> = parts.unwrap_or_default();
+        match parts[..] {
+            [""] => Ok(None),
+            [ddoc] => Ok(Some(Self { ddoc: ddoc.to_owned(), name: None })),
+            [ddoc, name] => Ok(Some(Self { ddoc: ddoc.to_owned(), name: Some(name.to_owned()) })),
+            _ => Err(refused("invalid_index_name", format!("Invalid index name: {value}"))),
+        }
     }
 
     /// The warning that it was not used.
