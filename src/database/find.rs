@@ -13,11 +13,11 @@ mod fields;
 mod index;
 mod request;
 
-use std::{collections::VecDeque, ops::Bound, rc::Rc};
+use std::{ops::Bound, rc::Rc};
 
 use serde_json::Value;
 
-use super::{Database, render::Rendered, view::View};
+use super::{Database, options::AllDocsOptions, render::Rendered, view::View};
 use crate::{error::Result, model::push_json_string, selector::Span};
 use fields::projected;
 pub(super) use index::Indexes;
@@ -40,16 +40,17 @@ pub struct Find {
     left: u64,
     skip: u64,
     /// The numbers of the documents to look at, once they are known.
-    candidates: Option<VecDeque<u32>>,
-    warnings: Vec<String>,
+    candidates: Option<Vec<u32>>,
+    /// How many of them were looked at.
+    at: usize,
+    /// Lines.
+    warning: String,
 }
 
 /// Where to look.
 enum Source {
-    /// At these documents.
-    Ids(Vec<String>),
-    /// At those between two ids.
-    Between(Bound<String>, Bound<String>),
+    /// At those that `allDocs` gives.
+    Rows(AllDocsOptions),
     Index(Rc<Index>, Ranges),
 }
 
@@ -69,7 +70,15 @@ impl Database {
         self.view()?;
         let request = Request::parse(request)?;
         let (left, skip) = (request.limit, request.skip);
-        Ok(Find { database: self.clone(), request, left, skip, candidates: None, warnings: Vec::new() })
+        Ok(Find {
+            database: self.clone(),
+            request,
+            left,
+            skip,
+            candidates: None,
+            at: 0,
+            warning: String::new(),
+        })
     }
 
     /// Makes an index, or finds that it is there: PouchDB's `createIndex`. It is in memory, for as long as the
@@ -131,9 +140,9 @@ impl Find {
     pub async fn head(&mut self) -> Result<String> {
         self.prepare().await?;
         let mut head = "{".to_owned();
-        if !self.warnings.is_empty() {
+        if !self.warning.is_empty() {
             head.push_str("\"warning\":");
-            push_json_string(&mut head, &self.warnings.join("\n"));
+            push_json_string(&mut head, &self.warning);
         }
         head.push('}');
         Ok(head)
@@ -143,15 +152,17 @@ impl Find {
     pub async fn next(&mut self) -> Result<Option<Rendered>> {
         self.prepare().await?;
         let view = self.database.view()?;
-        let Some(candidates) = &mut self.candidates else { return Ok(None) };
+        let candidates =
+            self.candidates.as_deref().and_then(|numbers| numbers.get(self.at..)).unwrap_or_default();
         if self.left == 0 || candidates.is_empty() {
             return Ok(None);
         }
         let wanted = self.left.saturating_add(self.skip).clamp(FEWEST_AT_ONCE, DOCS_AT_ONCE as u64);
-        let numbers: Vec<u32> = candidates.drain(..candidates.len().min(wanted as usize)).collect();
+        let numbers = &candidates[..candidates.len().min(wanted as usize)];
+        self.at += numbers.len();
         let mut out = Rendered::default();
         out.push("[");
-        for Seen { text, doc, .. } in self.database.seen(&view, &numbers).await? {
+        for Seen { text, doc, .. } in self.database.seen(&view, numbers).await? {
             if self.left == 0 || !self.request.selector.matches(&doc) {
                 continue;
             }
@@ -180,7 +191,7 @@ impl Find {
         self.database.fresh().await?;
         let view = self.database.view()?;
         if self.request.finds_nothing {
-            self.candidates = Some(VecDeque::new());
+            self.candidates = Some(Vec::new());
             return Ok(());
         }
         let (source, is_sorted) = self.plan();
@@ -191,7 +202,7 @@ impl Find {
         if self.request.sort.descending {
             numbers.reverse();
         }
-        self.candidates = Some(numbers.into());
+        self.candidates = Some(numbers);
         Ok(())
     }
 
@@ -202,15 +213,18 @@ impl Find {
         let spans = selector.spans(&id);
         let is_by_id = sort.paths.is_empty() || matches!(&sort.paths[..], [path] if *path == id);
         // Nothing is nearer than the documents themselves.
-        let ids: Vec<String> =
-            spans.iter().filter_map(|span| span.only()?.as_str().map(str::to_owned)).collect();
-        let is_list = spans.iter().all(|span| span.only().is_some() || !may_be_text(span));
-        if is_list {
-            return (Source::Ids(ids), is_by_id);
+        if spans.iter().all(|span| span.only().is_some() || !may_be_text(span)) {
+            let mut ids: Vec<Value> = Vec::new();
+            for id in spans.iter().filter_map(|span| span.only()?.as_str()) {
+                if let Err(at) = ids.binary_search_by(|other| other.as_str().cmp(&Some(id))) {
+                    ids.insert(at, id.into());
+                }
+            }
+            return (Source::Rows(AllDocsOptions { keys: Some(ids), ..AllDocsOptions::default() }), is_by_id);
         }
         let (index, is_named) = self.database.inner.indexes.borrow().best(selector, sort, use_index.as_ref());
         if let (Some(asked), false) = (use_index, is_named) {
-            self.warnings.push(asked.not_used());
+            self.warning.push_str(&asked.not_used());
         }
         let (source, is_sorted) = match index {
             Some(index) => {
@@ -219,59 +233,34 @@ impl Find {
                 (Source::Index(index, ranges), is_sorted)
             }
             None => {
-                let mut between = (Bound::Unbounded, Bound::Unbounded);
-                if let [span] = &spans[..] {
-                    between = (text_bound(&span.from), text_bound(&span.to));
+                let [startkey, endkey] = match &spans[..] {
+                    [span] => [text_bound(&span.from), text_bound(&span.to)],
+                    _ => [None, None],
+                };
+                if let (None, None) = (&startkey, &endkey) {
+                    self.warn(NO_INDEX);
                 }
-                if let (Bound::Unbounded, Bound::Unbounded) = between {
-                    self.warnings.push(NO_INDEX.to_owned());
-                }
-                (Source::Between(between.0, between.1), is_by_id)
+                (Source::Rows(AllDocsOptions { startkey, endkey, ..AllDocsOptions::default() }), is_by_id)
             }
         };
         if !is_sorted {
-            self.warnings.push(NO_SORT_INDEX.to_owned());
+            self.warn(NO_SORT_INDEX);
         }
         (source, is_sorted)
+    }
+
+    fn warn(&mut self, line: &str) {
+        if !self.warning.is_empty() {
+            self.warning.push('\n');
+        }
+        self.warning.push_str(line);
     }
 
     /// The documents that may match, in the order of what they are from.
     async fn candidates_of(&self, view: &View, source: Source) -> Result<Vec<u32>> {
         let database = &self.database;
         let mut numbers = match source {
-            Source::Ids(ids) => {
-                let find = || -> Vec<Option<u32>> {
-                    let state = database.inner.state.borrow();
-                    ids.iter()
-                        .map(|id| state.directory.find(&view.key(id)).map(|found| found.number()))
-                        .collect()
-                };
-                let mut numbers = find();
-                if numbers.contains(&None) {
-                    // Another tab's write may be there before its signal.
-                    database.refresh().await?;
-                    numbers = find();
-                }
-                let named: Vec<_> =
-                    numbers.into_iter().zip(ids).filter_map(|(n, id)| Some((n?, id))).collect();
-                let mut each_once = Built::default();
-                let numbers: Vec<u32> = named.iter().map(|(number, _)| *number).collect();
-                view.learned(named);
-                let state = database.inner.state.borrow();
-                for number in numbers {
-                    each_once.set(number, Some(Box::default()), &|a, b| view.by_name(&state.directory, a, b));
-                }
-                each_once.numbers()
-            }
-            Source::Between(from, to) => {
-                database.learn_all(view).await?;
-                let state = database.inner.state.borrow();
-                view.range(
-                    &state.directory,
-                    from.as_ref().map(String::as_str),
-                    to.as_ref().map(String::as_str),
-                )
-            }
+            Source::Rows(options) => database.all_docs(options)?.numbers().await?,
             Source::Index(index, ranges) => {
                 let built = database.take_in(view, &index).await?;
                 ranges.numbers(&built)
@@ -305,11 +294,10 @@ fn may_be_text(span: &Span) -> bool {
     !matches!(&span.from, Bound::Included(Value::Array(_)))
 }
 
-/// A bound of ids; one that is no text is left to the selector.
-fn text_bound(bound: &Bound<Value>) -> Bound<String> {
+/// A bound of ids, itself included; what is no text is left to the selector.
+fn text_bound(bound: &Bound<Value>) -> Option<Value> {
     match bound {
-        Bound::Included(Value::String(id)) => Bound::Included(id.clone()),
-        Bound::Excluded(Value::String(id)) => Bound::Excluded(id.clone()),
-        _ => Bound::Unbounded,
+        Bound::Included(id) | Bound::Excluded(id) if id.is_string() => Some(id.clone()),
+        _ => None,
     }
 }

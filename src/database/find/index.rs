@@ -15,7 +15,7 @@ use serde_json::Value;
 use super::{
     super::{Database, view::View},
     DOCS_AT_ONCE, Seen,
-    request::{IndexName, Sort, index_name, nothing_else, object, refused, required},
+    request::{IndexName, Sort, index_name, nothing_else, object, refused, required, take},
 };
 use crate::{
     error::{Error, Result},
@@ -92,7 +92,7 @@ impl Indexes {
         };
         // CouchDB has them beside the definition, PouchDB within.
         let mut named =
-            |key: &str| given.remove(key).or_else(|| index.remove(key)).map(index_name).transpose();
+            |key: &str| take(&mut given, key).or_else(|| take(&mut index, key)).map(index_name).transpose();
         let (kind, name, ddoc) = (named("type")?, named("name")?, named("ddoc")?);
         if let Some(kind) = kind.filter(|kind| kind != "json") {
             return Err(refused("invalid_index", format!("Invalid type for index: {kind}")));

@@ -49,17 +49,21 @@ pub(super) fn refused(name: &str, reason: impl Into<String>) -> Error {
     Error::remote(400, name, reason)
 }
 
-/// A JSON object's members that are not null.
+/// A JSON object's members.
 pub(super) fn object(text: &str) -> Result<Map<String, Value>> {
-    let Ok(Value::Object(mut given)) = serde_json::from_str(text) else {
-        return Err(Error::bad_request("Request body must be a JSON object"));
-    };
-    given.retain(|_, value| !value.is_null());
-    Ok(given)
+    match serde_json::from_str(text) {
+        Ok(Value::Object(given)) => Ok(given),
+        _ => Err(Error::bad_request("Request body must be a JSON object")),
+    }
+}
+
+/// Takes a member; one that is null is not given.
+pub(super) fn take(given: &mut Map<String, Value>, key: &str) -> Option<Value> {
+    given.remove(key).filter(|value| !value.is_null())
 }
 
 pub(super) fn required(given: &mut Map<String, Value>, key: &str) -> Result<Value> {
-    given.remove(key).ok_or_else(|| refused("missing_required_key", format!("Missing required key: {key}")))
+    take(given, key).ok_or_else(|| refused("missing_required_key", format!("Missing required key: {key}")))
 }
 
 /// Refuses what nobody took.
@@ -105,11 +109,11 @@ impl Request {
         let request = Self {
             finds_nothing: members.len() == 1 && members.iter().any(is_empty_list),
             selector: Selector::parse(&selector).map_err(named)?,
-            use_index: given.remove("use_index").map(IndexName::parse).transpose()?.flatten(),
-            limit: count(given.remove("limit"), u64::MAX)?,
-            skip: count(given.remove("skip"), 0)?,
-            sort: Sort::parse(given.remove("sort"))?,
-            fields: fields(given.remove("fields"))?,
+            use_index: take(&mut given, "use_index").map(IndexName::parse).transpose()?.flatten(),
+            limit: count(take(&mut given, "limit"), u64::MAX)?,
+            skip: count(take(&mut given, "skip"), 0)?,
+            sort: Sort::parse(take(&mut given, "sort"))?,
+            fields: fields(take(&mut given, "fields"))?,
         };
         nothing_else(&given)?;
         Ok(request)
