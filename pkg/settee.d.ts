@@ -265,6 +265,58 @@ export interface AllDocsKeysResult<T extends object = {}> extends Omit<AllDocsRe
   rows: (AllDocsRow<T> | { key: DocumentId; error: 'not_found'; id?: never; value?: never; doc?: never })[];
 }
 
+/** A Mango selector, as CouchDB has them. */
+export type Selector = { [field: string]: Json };
+
+/** Fields in dotted paths, all of them up or all of them down. */
+export type SortFields = (string | { [field: string]: 'asc' | 'desc' })[];
+
+export interface FindRequest {
+  selector: Selector;
+  /** Just these parts of each document, in dotted paths. Default: all of it. */
+  fields?: string[] | undefined;
+  /**
+   * Documents that lack one of the fields are not found. Served by an index whose fields begin with these (after those
+   * that the selector gives one value); else sorted when asked, with a warning.
+   */
+  sort?: SortFields | undefined;
+  /** Default: all, as in PouchDB. CouchDB's 25 would leave documents out without a word. */
+  limit?: number | undefined;
+  skip?: number | undefined;
+  /** The index to prefer: its `ddoc`, or that and its name. */
+  use_index?: string | string[] | undefined;
+}
+
+export interface FindResult<T extends object = {}> {
+  docs: ExistingDocument<T>[];
+  /** That there was no index for it, or not the one asked for; a line each. */
+  warning?: string;
+}
+
+export interface IndexDefinition {
+  index: {
+    /** Which documents have them all is in the index. */
+    fields: SortFields;
+    /** As PouchDB has them; the same as those beside. */
+    name?: string;
+    ddoc?: string;
+    type?: 'json';
+  };
+  /** Default: made of the fields. */
+  name?: string;
+  /** Default: the name. */
+  ddoc?: string;
+  type?: 'json';
+}
+
+export interface Index {
+  /** `null` for that of all documents, which is always there. */
+  ddoc: string | null;
+  name: string;
+  type: 'json' | 'special';
+  def: { fields: { [field: string]: 'asc' | 'desc' }[] };
+}
+
 export interface ChangesOptions<T extends object = {}> {
   /** After this place; `'now'` for what happens from now on. */
   since?: Sequence | 'now' | undefined;
@@ -895,6 +947,21 @@ export class Database<T extends object = any> implements Emitter<DatabaseEvents>
   /** Rows by id, in CouchDB's raw order of bytes. */
   allDocs<D extends object = T>(options: AllDocsOptions & { keys: DocumentId[] }): Promise<AllDocsKeysResult<D>>;
   allDocs<D extends object = T>(options?: AllDocsOptions): Promise<AllDocsResult<D>>;
+  /**
+   * The documents that a selector picks: CouchDB's `_find`. Winners, no deleted ones, no design documents; as they are at
+   * that moment, whoever wrote them. Without a fitting index every document is read.
+   * 400 with CouchDB's names for what makes no sense; `locked` as {@link get}.
+   */
+  find<D extends object = T>(request: FindRequest): Promise<FindResult<D>>;
+  /**
+   * Declares an index. It is in memory alone, made when first used and kept up from then on, and ends with the last handle
+   * here: a page declares its indexes each time it starts. (CouchDB keeps them in design documents. Here nothing of a sealed
+   * channel may be written in clear.) A lock drops what is in it; it is made again when used after unlocking.
+   */
+  createIndex(definition: IndexDefinition): Promise<{ result: 'created' | 'exists'; id: DocumentId; name: string }>;
+  getIndexes(): Promise<{ total_rows: number; indexes: Index[] }>;
+  /** Drops one; takes an entry of {@link getIndexes}. 404 `not_found` if there is none. */
+  deleteIndex(index: { ddoc: string | null; name: string }): Promise<{ ok: true }>;
   /** The changes feed. */
   changes<D extends object = T>(options?: ChangesOptions<D>): Changes<D>;
   /**

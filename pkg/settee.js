@@ -204,14 +204,38 @@ export class Database extends Emitter {
   }
 
   async allDocs(opts) {
-    const pages = this.#raw.allDocs(options(opts));
-    const result = { ...JSON.parse(await pages.head()), rows: [] };
+    return this.#paged('rows', this.#raw.allDocs(options(opts)));
+  }
+
+  async find(request) {
+    return this.#paged('docs', this.#raw.find(toJson(request, 'request')));
+  }
+
+  async #paged(name, pages) {
+    const items = [];
+    const result = { ...JSON.parse(await pages.head()), [name]: items };
     let time = performance.now();
     for (let page; (page = await pages.next()) !== undefined;) {
-      for (const row of open(page, (rows) => rows.map(({ doc }) => doc))) result.rows.push(row);
+      for (const item of open(page, (rows) => rows.map(({ doc }) => doc))) items.push(item);
       time = await breathe(time);
     }
     return result;
+  }
+
+  async createIndex(index) {
+    return this.#indexes('create', index);
+  }
+
+  async deleteIndex(index) {
+    return this.#indexes('delete', index);
+  }
+
+  async getIndexes() {
+    return this.#indexes('list');
+  }
+
+  #indexes(how, index) {
+    return JSON.parse(this.#raw.indexes(how, toJson(index, 'index')));
   }
 
   changes(opts) {

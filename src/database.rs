@@ -4,6 +4,7 @@
 //! put, bulk_docs ─► write.rs ─► jobs ─► one commit: fold what others wrote, check, append
 //! get, all_docs  ─► read.rs, all_docs.rs ─► directory ─► block cache ─► Store::read
 //! changes        ─► changes.rs ─► directory; waits for the next commit, anyone's
+//! find           ─► find.rs ─► an index in memory, kept up from the changes feed; or every document
 //! conflicts      ─► conflicts.rs ─► a changes feed of what stands against what; resolve ─► edit.rs
 //! compact        ─► compact.rs ─► commits that move live entries to the end
 //! ```
@@ -25,6 +26,7 @@ mod channel;
 mod compact;
 mod conflicts;
 mod edit;
+mod find;
 mod gate;
 mod names;
 pub mod options;
@@ -38,6 +40,7 @@ mod write;
 pub use all_docs::AllDocs;
 pub use changes::Changes;
 pub use channel::CHANNEL;
+pub use find::Find;
 pub use gate::Quarantined;
 pub use options::OpenOptions;
 pub use render::Rendered;
@@ -128,6 +131,7 @@ struct Inner {
     /// Commits since the last look at whether compaction is worth it.
     commits: Cell<u32>,
     held: Cell<gate::Room>,
+    indexes: RefCell<find::Indexes>,
 }
 
 /// What is known of the log up to `next`.
@@ -234,6 +238,7 @@ impl Database {
             waiting: RefCell::default(),
             commits: Cell::new(0),
             held: Cell::default(),
+            indexes: RefCell::default(),
         });
         let weak = Rc::downgrade(&inner);
         inner.store.watch(Box::new(move |signal| {
@@ -291,7 +296,7 @@ impl Database {
         self.fresh().await?;
         let total = self.inner.state.borrow().directory.total_count() as u32;
         let opened = Opened::new(source, &self.channel_log().await?, total)?;
-        *self.inner.view.borrow_mut() = Some(View::Opened(Rc::new(opened)));
+        self.inner.see(Some(View::Opened(Rc::new(opened))));
         self.inner.wake();
         self.retry_quarantine().await.map(drop)
     }
@@ -300,7 +305,7 @@ impl Database {
     /// what was called before goes on. Nothing for a database that is not sealed.
     pub fn lock(&self) {
         if self.inner.is_sealed {
-            *self.inner.view.borrow_mut() = None;
+            self.inner.see(None);
             self.inner.wake();
         }
     }

@@ -25,6 +25,7 @@ mod order;
 pub use directory::{BlockUse, Directory, Found, Leaf, SeqEntry};
 pub(crate) use entry::too_new;
 pub use entry::{BlockBuilder, DocState, Location, StoredAttachment, StoredLeaf, Summary, entries, read_at};
+pub(crate) use order::Order;
 
 /// The version of the block and entry format that this code writes, and the newest it reads.
 pub const FORMAT: u8 = 2;

@@ -11,6 +11,7 @@ mod text;
 pub use content::{Bytes, CONTENT_CHUNK_BYTES, Content, Digest, Digester, External, Pieces};
 pub use draft::{
     Draft, DraftAttachment, check_attachment_name, check_body, check_doc_id, push_json_string, split_array,
+    text_at,
 };
 pub use rev::{Rev, RevId};
 pub use seq::Seq;

@@ -12,6 +12,7 @@
 //!   a plain "does not match", true for missing fields too, and a `$nor` that is reached makes the
 //!   operator around it match nothing.
 //! - An empty selector matches everything, but an empty object inside one means "equals `{}`".
+//! - `_id` is compared as `allDocs` sorts it, by its bytes, and comes after whatever is no string.
 //!
 //! What differs from a server, knowingly:
 //!
@@ -32,12 +33,15 @@
 //!   not supported, whereas CouchDB takes it to match everything outside a text index.
 //! - A reason shows the bad argument as JSON, not as an Erlang term.
 
+mod plan;
+
 use std::cmp::Ordering;
 
 use regex_lite::Regex;
 use serde_json::{Number, Value};
 
 use crate::error::{Error, Result};
+pub use plan::Span;
 
 /// How deep a selector may nest; `serde_json` reads no deeper text, so that only one built in memory can be.
 const MAX_DEPTH: usize = 128;
@@ -237,9 +241,9 @@ fn test(operator: &str, arg: &Value) -> Result<(Test, bool)> {
     })
 }
 
-/// The names in a dotted path. `\.` is a dot in a name, and a backslash before a `$` keeps a name from being
+/// The names in a dotted path. Errors: 400 `bad_request` if there are none. `\.` is a dot in a name, and a backslash before a `$` keeps a name from being
 /// taken for an operator.
-fn field_path(name: &str) -> Result<Vec<String>> {
+pub fn field_path(name: &str) -> Result<Vec<String>> {
     let mut parts = vec![String::new()];
     let mut started = false;
     let mut escaped = false;
@@ -313,7 +317,7 @@ impl Node {
             }
             Node::Not(node) => node.eval(value).map(|matched| !matched),
             Node::Field { path, test, negated } => Some(match find(value, path) {
-                Found::Value(found) => test.holds(found) != *negated,
+                Found::Value(found) => test.holds(found, is_id(path)) != *negated,
                 Found::Missing => *negated && matches!(test, Test::Exists),
                 Found::BadPath => false,
             }),
@@ -322,13 +326,31 @@ impl Node {
     }
 }
 
+/// What is at the end of a path, if there is anything.
+pub fn value_at<'a>(doc: &'a Value, path: &[String]) -> Option<&'a Value> {
+    match find(doc, path) {
+        Found::Value(value) => Some(value),
+        Found::Missing | Found::BadPath => None,
+    }
+}
+
+fn is_id(path: &[String]) -> bool {
+    matches!(path, [name] if name == "_id")
+}
+
 impl Test {
-    fn holds(&self, value: &Value) -> bool {
+    /// `is_id` says that the value is a document's id.
+    fn holds(&self, value: &Value, is_id: bool) -> bool {
         let equal = |other: &Value| compare(value, other).is_eq();
+        let to = |bound: &Value| match (value, bound) {
+            (Value::String(id), Value::String(bound)) if is_id => id.cmp(bound),
+            (Value::String(_), _) if is_id => Ordering::Greater,
+            _ => compare(value, bound),
+        };
         match (self, value) {
             (Test::Exists, _) => true,
-            (Test::Less(bound), _) => compare(value, bound).is_lt(),
-            (Test::LessOrEqual(bound), _) => compare(value, bound).is_le(),
+            (Test::Less(bound), _) => to(bound).is_lt(),
+            (Test::LessOrEqual(bound), _) => to(bound).is_le(),
             (Test::Equal(other), _) => equal(other),
             // An array is in the list through its elements, never as a whole.
             (Test::In(list), Value::Array(items)) => {
@@ -381,7 +403,7 @@ fn type_name(value: &Value) -> &'static str {
 }
 
 /// CouchDB's view collation: null, false, true, numbers, strings, arrays, objects.
-fn compare(a: &Value, b: &Value) -> Ordering {
+pub fn compare(a: &Value, b: &Value) -> Ordering {
     match (a, b) {
         (Value::Number(a), Value::Number(b)) => compare_numbers(a, b),
         (Value::String(a), Value::String(b)) => collate(a, b),
@@ -441,6 +463,23 @@ fn compare_with_float(a: i128, b: f64) -> Ordering {
     if b.abs() < WHOLE { compare_floats(a as f64, b) } else { a.cmp(&(b as i128)) }
 }
 
+/// The place of each ASCII character in that order; 0 for those that do not count.
+const ASCII: [u8; 128] = {
+    let mut places = [0; 128];
+    let mut at = 0;
+    while at < BEFORE_LETTERS.len() {
+        places[BEFORE_LETTERS.as_bytes()[at] as usize] = at as u8 + 1;
+        at += 1;
+    }
+    let mut letter = b'a';
+    while letter <= b'z' {
+        places[letter as usize] = letter;
+        places[letter.to_ascii_uppercase() as usize] = letter;
+        letter += 1;
+    }
+    places
+};
+
 /// The characters that ICU's root order puts before the letters.
 const BEFORE_LETTERS: &str = "\t\n\u{b}\u{c}\r _-,;:!?.'\"()[]{}@*/\\&#%`^+<=>|~$0123456789";
 
@@ -458,11 +497,13 @@ fn collate(a: &str, b: &str) -> Ordering {
 fn weights(text: &str) -> impl Iterator<Item = (u32, bool)> {
     text.chars().filter_map(|c| {
         let weight = match c {
-            'a'..='z' | 'A'..='Z' => 0x80 + u32::from(c.to_ascii_lowercase()),
-            '\0'..='\u{7f}' => BEFORE_LETTERS.find(c)? as u32,
+            '\0'..='\u{7f}' => match ASCII[c as usize] {
+                0 => return None,
+                place => u32::from(place),
+            },
             // The end of every range: ICU sorts it after all other characters.
             '\u{ffff}' => u32::MAX,
-            _ => 0x100 + u32::from(c),
+            _ => u32::from(c),
         };
         Some((weight, c.is_ascii_uppercase()))
     })

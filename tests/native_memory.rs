@@ -1,4 +1,4 @@
-//! What the key directory costs in memory, counted by the allocator.
+//! What the key directory and an index of `find` cost in memory, counted by the allocator.
 #![cfg(not(target_arch = "wasm32"))]
 #![allow(unsafe_code, reason = "a global allocator that counts can be written in no other way")]
 
@@ -9,12 +9,15 @@ use std::{
     cell::Cell,
 };
 
+use futures::executor::block_on;
+use serde_json::json;
 use settee::{
+    database::Database,
     log::{BlockBuilder, Directory, DocState, StoredLeaf},
     model::{Rev, RevId},
     revtree::RevTree,
 };
-use support::SeededPlatform;
+use support::{SeededPlatform, bulk, memory};
 
 struct Counting;
 
@@ -73,4 +76,29 @@ fn the_directory_takes_under_200_bytes_a_document() {
     assert!(counted < 200, "{counted} bytes a document");
     // Its own account is what a page can be shown; it may not be far off.
     assert!(estimated.abs_diff(counted) < 40, "{estimated} told, {counted} counted");
+}
+
+#[test]
+fn an_entry_of_an_index_takes_its_values_and_little_more() {
+    const DOCS: usize = 10_000;
+    let find = |db: &Database, request: serde_json::Value| {
+        let mut pages = db.find(&request.to_string()).unwrap();
+        while block_on(pages.next()).unwrap().is_some() {}
+    };
+    let db = memory();
+    for batch in 0..DOCS / 1000 {
+        let doc =
+            |n: usize| json!({"_id": format!("{n:036}"), "n": n * 7919 % DOCS, "text": format!("{n:020}")});
+        bulk(&db, (batch * 1000..(batch + 1) * 1000).map(doc).collect(), true);
+    }
+    find(&db, json!({"selector": {}}));
+    for (fields, limit) in [(json!(["n"]), 80), (json!(["text"]), 110)] {
+        db.create_index(&json!({"index": {"fields": fields}}).to_string()).unwrap();
+        let before = LIVE.get();
+        find(&db, json!({"selector": {fields[0].as_str().unwrap(): null}}));
+        let counted = (LIVE.get() - before) as usize / DOCS;
+        println!("{counted} bytes an entry of {fields}");
+        assert!(counted > 30 && counted < limit, "{counted} bytes an entry of {fields}");
+    }
+    assert_eq!(db.index_entries(), 2 * DOCS);
 }

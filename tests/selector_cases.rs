@@ -130,6 +130,27 @@ fn ascii_sorts_as_in_icu() {
     }
 }
 
+/// As CouchDB's selectors compare them; see `vectors/couchdb/find-3.5.0.json`.
+#[test]
+fn ids_are_compared_by_their_bytes() {
+    for (bound, yes, no) in [("a", ["b", "~"], ["B", "_"]), ("Z", ["a", "é"], ["A", "-"])] {
+        for (expected, ids) in [(true, yes), (false, no)] {
+            for id in ids {
+                let doc = json!({ "_id": id });
+                assert_eq!(matches(&json!({ "_id": { "$gt": bound } }), &doc), expected, "{id:?} {bound:?}");
+                assert_eq!(
+                    matches(&json!({ "_id": { "$lte": bound } }), &doc),
+                    !expected,
+                    "{id:?} {bound:?}"
+                );
+            }
+        }
+    }
+    // Another field of that name is a field like any other.
+    assert!(matches(&json!({ "x._id": { "$gt": "a" } }), &json!({ "x": { "_id": "B" } })));
+    assert!(!matches(&json!({ "_id": { "$lt": {} } }), &json!({ "_id": "a" })));
+}
+
 #[test]
 fn strings_beyond_ascii_sort_after_it_by_code_point() {
     for (less, more) in [

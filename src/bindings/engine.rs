@@ -9,7 +9,7 @@ use wasm_bindgen::{JsValue, prelude::wasm_bindgen};
 use super::{
     convert::{contents, json, object, options, promise, rendered},
     failure,
-    feed::{Feed, Rows},
+    feed::{Feed, Reader, Rows},
     peer::PeerHandle,
 };
 use crate::{
@@ -160,8 +160,28 @@ impl Engine {
     pub fn all_docs(&self, given: JsValue) -> std::result::Result<Rows, JsValue> {
         options::<opts::AllDocsOptions>(given)
             .and_then(|options| self.database.all_docs(options))
-            .map(Rows::new)
+            .map(|rows| Rows::new(Reader::AllDocs(rows)))
             .map_err(|error| failure::to_js(&error))
+    }
+
+    /// The documents that a selector picks, page by page. The request is JSON text, as are those of indexes, so that
+    /// a number is read in it as it is in a document.
+    #[wasm_bindgen(js_name = find)]
+    pub fn find(&self, request: Option<String>) -> std::result::Result<Rows, JsValue> {
+        let found = self.database.find(&request.unwrap_or_default());
+        found.map(|found| Rows::new(Reader::Find(found))).map_err(|error| failure::to_js(&error))
+    }
+
+    /// What `how` says of indexes: `create`, `delete` or `list`; JSON text.
+    #[wasm_bindgen(js_name = indexes)]
+    pub fn indexes(&self, how: &str, asked: Option<String>) -> std::result::Result<String, JsValue> {
+        let asked = asked.unwrap_or_default();
+        let told = match how {
+            "create" => self.database.create_index(&asked),
+            "delete" => self.database.delete_index(&asked),
+            _ => self.database.indexes(),
+        };
+        told.map_err(|error| failure::to_js(&error))
     }
 
     /// A changes feed, page by page, of everything or of conflicts.

@@ -12,7 +12,7 @@ use wasm_bindgen::{JsValue, prelude::wasm_bindgen};
 
 use super::convert::{promise, rendered};
 use crate::{
-    database::{AllDocs, Changes},
+    database::{AllDocs, Changes, Find},
     error::{Error, Kind, Result},
 };
 
@@ -23,27 +23,35 @@ fn take<T>(slot: &Slot<T>) -> Result<T> {
     slot.borrow_mut().take().ok_or_else(|| Error::new(Kind::BadRequest, "The last page is still on its way"))
 }
 
-/// The rows of `allDocs`.
+/// The rows of `allDocs`, or the documents of `find`.
 #[wasm_bindgen]
 pub struct Rows {
-    rows: Slot<AllDocs>,
+    rows: Slot<Reader>,
+}
+
+pub(super) enum Reader {
+    AllDocs(AllDocs),
+    Find(Find),
 }
 
 impl Rows {
-    pub(super) fn new(rows: AllDocs) -> Self {
-        Self { rows: Rc::new(RefCell::new(Some(rows))) }
+    pub(super) fn new(reader: Reader) -> Self {
+        Self { rows: Rc::new(RefCell::new(Some(reader))) }
     }
 }
 
 #[wasm_bindgen]
 impl Rows {
-    /// A promise of the JSON text `{total_rows, offset, update_seq?}`. Before the first page.
+    /// A promise of the JSON text `{total_rows, offset, update_seq?}`, or of `{warning?}`. Before the first page.
     #[wasm_bindgen(js_name = head)]
     pub fn head(&self) -> Promise {
         let slot = self.rows.clone();
         promise(async move {
             let mut rows = take(&slot)?;
-            let head = rows.head().await.map(JsValue::from_str);
+            let head = match &mut rows {
+                Reader::AllDocs(rows) => rows.head().await.map(JsValue::from_str),
+                Reader::Find(docs) => docs.head().await.map(JsValue::from),
+            };
             slot.replace(Some(rows));
             head
         })
@@ -55,7 +63,10 @@ impl Rows {
         let slot = self.rows.clone();
         promise(async move {
             let mut rows = take(&slot)?;
-            let page = rows.next().await;
+            let page = match &mut rows {
+                Reader::AllDocs(rows) => rows.next().await,
+                Reader::Find(docs) => docs.next().await,
+            };
             slot.replace(Some(rows));
             page?.map_or(Ok(JsValue::UNDEFINED), rendered)
         })

@@ -66,6 +66,13 @@ impl AllDocs {
         Ok(&self.head)
     }
 
+    /// The numbers of the documents, without those that are not there.
+    pub(super) async fn numbers(mut self) -> Result<Vec<u32>> {
+        self.prepare().await?;
+        let number = |row| if let Row::Doc(number) = row { Some(number) } else { None };
+        Ok(self.rows.into_iter().flatten().filter_map(number).collect())
+    }
+
     async fn prepare(&mut self) -> Result<()> {
         if self.rows.is_some() {
             return Ok(());

@@ -40,7 +40,7 @@ use super::{
     Changes, Database, Written,
     edit::{Change, Edit, resolution},
     options::{ChangesOptions, ResolveOptions},
-    render::{Members, Rendered, content_gone},
+    render::{Rendered, content_gone},
     view::{NewLeaf, View},
     write::How,
 };
@@ -191,7 +191,7 @@ impl Database {
         for rev in Contest::of(&doc).leaves(&doc) {
             if let Some(leaf) = doc.leaves.iter().find(|leaf| leaf.rev == rev) {
                 out.push(if out.json.len() > 1 { "," } else { "" });
-                self.render(&mut out, &view, id, leaf, None, &Members::default()).await?;
+                out.push_leaf(id, leaf);
             }
         }
         out.push("]");

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::{Database, view::View};
 use crate::{
     error::{Error, Result},
-    log::{DocState, StoredLeaf},
+    log::{DocState, StoredAttachment, StoredLeaf},
     model::{Content, Rev, base64, push_json_string},
     revtree::RevTree,
 };
@@ -65,6 +65,55 @@ impl Rendered {
         let _ = write!(self.json, "{value}");
     }
 
+    /// A leaf as it is without options: attachments are stubs.
+    pub(super) fn push_leaf(&mut self, id: &str, leaf: &StoredLeaf) {
+        self.push_body(id, leaf);
+        for (index, attachment) in leaf.attachments.iter().enumerate() {
+            self.push(if index > 0 { "" } else { ",\"_attachments\":{" });
+            self.push_attachment(index, attachment);
+            self.push_stub(attachment);
+            self.push("}");
+        }
+        self.push(if leaf.attachments.is_empty() { "}" } else { "}}" });
+    }
+
+    /// A leaf but for its attachments and the end.
+    fn push_body(&mut self, id: &str, leaf: &StoredLeaf) {
+        self.json.reserve(leaf.body.len() + id.len() + 64);
+        self.push("{\"_id\":");
+        self.push_str(id);
+        self.push(",\"_rev\":");
+        self.push_rev(&leaf.rev);
+        if leaf.deleted {
+            self.push(",\"_deleted\":true");
+        }
+        let body = inner(&leaf.body);
+        if !body.is_empty() {
+            self.push(",");
+            self.push(body);
+        }
+    }
+
+    fn push_attachment(&mut self, index: usize, attachment: &StoredAttachment) {
+        if index > 0 {
+            self.push(",");
+        }
+        self.push_str(&attachment.name);
+        self.push(":{\"content_type\":");
+        self.push_str(&attachment.content_type);
+        self.push(",\"revpos\":");
+        self.push_display(attachment.revpos);
+        self.push(",\"digest\":\"");
+        self.push_display(attachment.digest);
+        self.push("\"");
+    }
+
+    fn push_stub(&mut self, attachment: &StoredAttachment) {
+        self.push(",\"length\":");
+        self.push_display(attachment.length);
+        self.push(",\"stub\":true");
+    }
+
     pub(super) fn push_revs<'a>(&mut self, revs: impl IntoIterator<Item = &'a Rev>) {
         self.push("[");
         for (index, rev) in revs.into_iter().enumerate() {
@@ -88,19 +137,7 @@ impl Database {
         doc: Option<&DocState>,
         members: &Members,
     ) -> Result<()> {
-        out.json.reserve(leaf.body.len() + id.len() + 64);
-        out.push("{\"_id\":");
-        out.push_str(id);
-        out.push(",\"_rev\":");
-        out.push_rev(&leaf.rev);
-        if leaf.deleted {
-            out.push(",\"_deleted\":true");
-        }
-        let body = inner(&leaf.body);
-        if !body.is_empty() {
-            out.push(",");
-            out.push(body);
-        }
+        out.push_body(id, leaf);
         if !leaf.attachments.is_empty() {
             self.render_attachments(out, view, id, leaf, members).await?;
         }
@@ -121,17 +158,7 @@ impl Database {
     ) -> Result<()> {
         out.push(",\"_attachments\":{");
         for (index, attachment) in leaf.attachments.iter().enumerate() {
-            if index > 0 {
-                out.push(",");
-            }
-            out.push_str(&attachment.name);
-            out.push(":{\"content_type\":");
-            out.push_str(&attachment.content_type);
-            out.push(",\"revpos\":");
-            out.push_display(attachment.revpos);
-            out.push(",\"digest\":\"");
-            out.push_display(attachment.digest);
-            out.push("\"");
+            out.push_attachment(index, attachment);
             let is_known = members.stubs_up_to > 0 && attachment.revpos <= members.stubs_up_to;
             if members.attachments && !is_known {
                 let content = self.content(view, id, attachment).await?;
@@ -146,9 +173,7 @@ impl Database {
                     out.push("\"");
                 }
             } else {
-                out.push(",\"length\":");
-                out.push_display(attachment.length);
-                out.push(",\"stub\":true");
+                out.push_stub(attachment);
             }
             out.push("}");
         }

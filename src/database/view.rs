@@ -13,6 +13,7 @@
 use std::{
     borrow::Cow,
     cell::{Cell, RefCell},
+    cmp::Ordering,
     ops::{Bound, RangeBounds},
     rc::Rc,
 };
@@ -122,6 +123,41 @@ impl View {
             }
         }
         Ok(doc)
+    }
+
+    /// A document's winner as it is seen, with its name; `None` for one that is no document of the caller's.
+    /// `block` is that in which it stands.
+    pub(super) fn winner(&self, found: &Found<'_>, block: &[u8]) -> Result<Option<(String, StoredLeaf)>> {
+        let leaf = || read_at(block, found.at().offset)?.winner();
+        match self {
+            Self::AsStored => Ok(Some((found.id().to_owned(), leaf()?))),
+            Self::Opened(_) if !found.id().starts_with(SEALED) => Ok(None),
+            Self::Opened(opened) => opened.keys().open(found.id(), &leaf()?).map(Some),
+        }
+    }
+
+    /// Keeps the names of documents that were read.
+    pub(super) fn learned(&self, names: Vec<(u32, String)>) {
+        let Self::Opened(opened) = self else { return };
+        let mut new = Vec::new();
+        for (number, name) in names {
+            if opened.is_unknown(number) {
+                opened.learn(number, Name::Plain(name.into()));
+                new.push(number);
+            }
+        }
+        opened.names.borrow_mut().settle(new);
+    }
+
+    /// How the names of two documents stand to each other. Both are known.
+    pub(super) fn by_name(&self, directory: &Directory, a: u32, b: u32) -> Ordering {
+        match self {
+            Self::AsStored => directory.doc(a).id().cmp(directory.doc(b).id()),
+            Self::Opened(opened) => {
+                let names = opened.names.borrow();
+                names.name(a).cmp(names.name(b))
+            }
+        }
     }
 
     /// The leaf that an edit makes, as it will be stored under this id. `current` is the document's state as it
@@ -306,6 +342,10 @@ impl Opened {
         numbers
     }
 
+    fn learn(&self, number: u32, name: Name) {
+        self.names.borrow_mut().set(number, name);
+    }
+
     fn is_unknown(&self, number: u32) -> bool {
         matches!(self.names.borrow().of.get(number as usize), None | Some(Name::Unknown))
     }
@@ -345,6 +385,12 @@ impl Names {
 }
 
 impl Inner {
+    /// Another view from now on, and nothing left of what was seen by the one before.
+    pub(super) fn see(&self, view: Option<View>) {
+        *self.view.borrow_mut() = view;
+        self.indexes.borrow_mut().forget();
+    }
+
     /// Whether the channel's log has more than its keys are from.
     pub(super) fn lacks_keys(&self, directory: &Directory) -> bool {
         match &*self.view.borrow() {
@@ -421,22 +467,16 @@ impl Database {
             }
             let blocks = self.blocks_of(numbers).await?;
             let state = self.inner.state.borrow();
-            let mut new = Vec::with_capacity(numbers.len());
+            let mut plain = Vec::with_capacity(numbers.len());
             for &number in numbers.iter().filter(|&&number| opened.is_unknown(number)) {
                 let found = state.directory.doc(number);
-                let name = if !found.id().starts_with(SEALED) {
-                    Name::Hidden
-                } else if let Some(block) = blocks.get(&found.at().block) {
-                    let leaf = read_at(block, found.at().offset)?.winner()?;
-                    let (name, _) = opened.keys().open(found.id(), &leaf)?;
-                    new.push(number);
-                    Name::Plain(name.into())
-                } else {
-                    continue;
-                };
-                opened.names.borrow_mut().set(number, name);
+                let Some(block) = blocks.get(&found.at().block) else { continue };
+                match view.winner(&found, block)? {
+                    Some((name, _)) => plain.push((number, name)),
+                    None => opened.learn(number, Name::Hidden),
+                }
             }
-            opened.names.borrow_mut().settle(new);
+            view.learned(plain);
         }
         Ok(())
     }

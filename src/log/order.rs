@@ -8,14 +8,14 @@ const CHUNK: usize = 512;
 
 /// A sorted list of numbers whose order somebody else knows.
 #[derive(Default)]
-pub(super) struct Order {
+pub(crate) struct Order {
     /// Never empty chunks, each sorted, in order.
     chunks: Vec<Vec<u32>>,
 }
 
-/// A place in an [`Order`]; stays valid until the next insertion.
+/// A place in an [`Order`]; stays valid until the next change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Place {
+pub(crate) struct Place {
     chunk: usize,
     at: usize,
 }
@@ -23,19 +23,31 @@ pub(super) struct Place {
 impl Order {
     /// The number that `compare` calls equal, or the place where it would stand. `compare` tells how a
     /// number's item stands to the one sought.
-    pub(super) fn find(&self, compare: impl Fn(u32) -> Ordering) -> Result<u32, Place> {
+    pub(crate) fn find(&self, compare: impl Fn(u32) -> Ordering) -> Result<u32, Place> {
+        self.place(compare).map(|place| self.chunks[place.chunk][place.at])
+    }
+
+    /// Where the number stands that `compare` calls equal, or where it would.
+    fn place(&self, compare: impl Fn(u32) -> Ordering) -> Result<Place, Place> {
         let chunk = self
             .chunks
             .partition_point(|chunk| chunk.first().is_some_and(|&first| compare(first) != Ordering::Greater))
             .saturating_sub(1);
         let Some(numbers) = self.chunks.get(chunk) else { return Err(Place { chunk: 0, at: 0 }) };
-        match numbers.binary_search_by(|&number| compare(number)) {
-            Ok(at) => Ok(numbers[at]),
-            Err(at) => Err(Place { chunk, at }),
+        let place = |at| Place { chunk, at };
+        numbers.binary_search_by(|&number| compare(number)).map(place).map_err(place)
+    }
+
+    /// Takes out the number that `compare` calls equal.
+    pub(crate) fn remove(&mut self, compare: impl Fn(u32) -> Ordering) {
+        let Ok(Place { chunk, at }) = self.place(compare) else { return };
+        self.chunks[chunk].remove(at);
+        if self.chunks[chunk].is_empty() {
+            self.chunks.remove(chunk);
         }
     }
 
-    pub(super) fn insert(&mut self, place: Place, number: u32) {
+    pub(crate) fn insert(&mut self, place: Place, number: u32) {
         let Some(chunk) = self.chunks.get_mut(place.chunk) else {
             self.chunks.push(vec![number]);
             return;
@@ -57,19 +69,19 @@ impl Order {
     }
 
     /// The numbers from the first that `before` does not hold for, upwards.
-    pub(super) fn from(&self, before: impl Fn(u32) -> bool) -> impl Iterator<Item = u32> + '_ {
+    pub(crate) fn from(&self, before: impl Fn(u32) -> bool) -> impl Iterator<Item = u32> + '_ {
         let chunk = self.chunks.partition_point(|chunk| chunk.last().is_some_and(|&last| before(last)));
         let skip = self.chunks.get(chunk).map_or(0, |numbers| numbers.partition_point(|&n| before(n)));
         self.chunks.iter().skip(chunk).flatten().copied().skip(skip)
     }
 
     /// Every number, upwards.
-    pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = u32> + '_ {
+    pub(crate) fn iter(&self) -> impl DoubleEndedIterator<Item = u32> + '_ {
         self.chunks.iter().flatten().copied()
     }
 
     /// The bytes it takes.
-    pub(super) fn size_bytes(&self) -> usize {
+    pub(crate) fn size_bytes(&self) -> usize {
         self.chunks.capacity() * size_of::<Vec<u32>>()
             + self.chunks.iter().map(|chunk| chunk.capacity() * 4).sum::<usize>()
     }
@@ -82,14 +94,21 @@ mod tests {
 
     proptest! {
         #[test]
-        fn is_a_sorted_set(items in proptest::collection::vec(0u32..5000, 0..3000)) {
+        fn is_a_sorted_set(
+            items in proptest::collection::vec(0u32..5000, 0..3000),
+            gone in proptest::collection::vec(0u32..5000, 0..3000),
+        ) {
             let mut order = Order::default();
             for &item in &items {
                 if let Err(place) = order.find(|number| number.cmp(&item)) {
                     order.insert(place, item);
                 }
             }
-            let expected: std::collections::BTreeSet<u32> = items.iter().copied().collect();
+            let mut expected: std::collections::BTreeSet<u32> = items.iter().copied().collect();
+            for item in gone {
+                order.remove(|number| number.cmp(&item));
+                expected.remove(&item);
+            }
             prop_assert!(order.iter().eq(expected.iter().copied()));
             for bound in [0, 1, 2500, 4999, 5000] {
                 prop_assert!(order.from(|n| n < bound).eq(expected.range(bound..).copied()));

@@ -107,6 +107,16 @@ pub fn split_array(json: &str) -> Result<Vec<&RawValue>> {
     serde_json::from_str(json).map_err(|error| bad_json(&error))
 }
 
+/// The text of what an object has under a name, or an array at a place; `None` for what is neither.
+pub fn text_at<'a>(json: &'a str, name: &str) -> Option<&'a str> {
+    if json.starts_with('[') {
+        return split_array(json).ok()?.get(name.parse::<usize>().ok()?).map(|value| value.get());
+    }
+    let Members(members) = serde_json::from_str(json).ok()?;
+    // JSON's last member of a name counts.
+    members.into_iter().rev().find(|(key, _)| key == name).map(|(_, value)| value.get())
+}
+
 /// Whether a text is a document's body: a JSON object without special members, as [`Draft::body`] is.
 ///
 /// Errors: 400 `bad_request` (no JSON object), 400 `doc_validation` (a special member).

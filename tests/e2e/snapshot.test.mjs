@@ -77,7 +77,8 @@ async function lifeOf(kind) {
     // A list, an index, and errors, which might say too much.
     for (let n = 0; n < 40; n += 1) await db.put({ _id: `more-${n}`, caption: all.caption });
     await db.allDocs({ include_docs: true });
-    await db.find?.({ selector: { caption: all.caption } });
+    await db.createIndex({ index: { fields: ['caption', all.field] } });
+    if ((await db.find({ selector: { caption: all.caption, [all.field]: all.value } })).warning) throw new Error('no index was used');
     await db.put({ _id: all.id, [all.field]: all.value }).catch(() => {});
     await db.get(`${all.id} not`).catch(() => {});
     await db.replicate.to(url, { doc_ids: [all.id] }).catch(() => {});

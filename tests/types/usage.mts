@@ -32,6 +32,10 @@ export async function documents(): Promise<string[]> {
   const { rows, total_rows } = await db.allDocs({ include_docs: true, startkey: 'photo:', limit: total() });
   rows.forEach((row) => conflicts.push(row.doc?.caption ?? row.value.rev));
   for (const row of (await db.allDocs({ keys: ['a', 'x'] })).rows) conflicts.push(row.error ? row.key : row.id);
+  const { id, name } = await db.createIndex({ index: { fields: ['type', { width: 'asc' }] } });
+  const found = await db.find({ selector: { type: 'photo', width: { $gt: total() } }, sort: [{ width: 'desc' }], limit: total(), use_index: [id, name] });
+  found.docs.forEach((one) => conflicts.push(one.caption, found.warning ?? ''));
+  for (const index of (await db.getIndexes()).indexes) if (index.ddoc) await db.deleteIndex(index);
   await db.putAttachment('a', 'note', written.rev, 'aGk=', 'text/plain');
   const blob: Blob = await db.getAttachment('a', 'note');
   const diff = await db.revsDiff({ a: ['1-x'] });
