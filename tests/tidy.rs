@@ -35,7 +35,6 @@ const BROWSER_CRATES: &[&str] = &[
     "rexie",
     "gloo_timers",
     "gloo_events",
-    "serde_wasm_bindgen",
 ];
 
 /// Modules in which nothing may wait.
