@@ -163,8 +163,6 @@ impl Member for BTreeMap<String, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-
     #[derive(Debug, Default, PartialEq)]
     struct Some3 {
         limit: Option<u32>,
