@@ -64,7 +64,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     error::{Error, Kind, Result},
     log::{Directory, FORMAT},
-    model::{Bytes, hex},
+    model::{Bytes, hex, sort_by},
     platform::Platform,
     store::{Block, BlockNo, Signal, Store},
 };
@@ -547,7 +547,7 @@ impl Inner {
 
     /// The blocks of these numbers that there are, from the cache or the store.
     async fn blocks(&self, mut numbers: Vec<BlockNo>) -> Result<HashMap<BlockNo, Bytes>> {
-        numbers.sort_unstable();
+        sort_by(&mut numbers, Ord::cmp);
         numbers.dedup();
         let mut found = HashMap::with_capacity(numbers.len());
         {

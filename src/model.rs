@@ -3,6 +3,7 @@
 pub mod canonical;
 mod content;
 mod draft;
+mod given;
 mod rev;
 mod seq;
 mod sort;
@@ -13,6 +14,8 @@ pub use draft::{
     Draft, DraftAttachment, check_attachment_name, check_body, check_doc_id, push_json_string, split_array,
     text_at,
 };
+pub(crate) use given::options;
+pub use given::{Given, Member};
 pub use rev::{Rev, RevId};
 pub use seq::Seq;
 pub(crate) use sort::sort_by;

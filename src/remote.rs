@@ -13,12 +13,11 @@ use std::{
 };
 
 use futures::{FutureExt, future::LocalBoxFuture};
-use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 use serde_json::{Map, Value};
 
 use crate::{
     error::{Error, Kind, Pending, Result},
-    model::{Content, Rev, Seq},
+    model::{Content, Rev, Seq, options},
     peer::{
         ChangesPage, ChangesQuery, Fetched, LocalDoc, MissingRevs, Peer, PeerInfo, ReplicatedAttachment,
         ReplicatedDoc,
@@ -78,16 +77,13 @@ pub const CONNECTION_TIMEOUT_MS: u32 = 60_000;
 const LACKS_MS: f64 = 1_800_000.0;
 
 /// What to send along with every request.
-#[derive(Clone, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Clone, Default)]
 pub struct RemoteOptions {
     /// Headers of the caller's; one named `Authorization` takes the place of name and password.
-    #[serde(deserialize_with = "quietly")]
     pub headers: BTreeMap<String, String>,
     /// Name and password; they go before those in the URL.
     pub auth: Option<Login>,
     /// Bearer tokens; they go before name and password.
-    #[serde(skip)]
     pub tokens: Option<Rc<dyn Tokens>>,
     /// How often the server keeps a waiting line alive, in milliseconds; [`HEARTBEAT_MS`] if this is no
     /// number. CouchDB's `true` means a default too, and a line that nobody keeps alive dies silently.
@@ -100,7 +96,6 @@ pub struct RemoteOptions {
     /// if none was.
     pub connections: Option<usize>,
     /// The servers in use, for databases that are to share theirs; one that is given none shares nothing.
-    #[serde(skip)]
     pub origins: Option<Rc<Origins>>,
     /// How changes are waited for. A browser gives one server six connections over HTTP/1.1, and a
     /// continuous feed holds one; that is for who has many databases on a server to say.
@@ -114,11 +109,7 @@ impl fmt::Debug for RemoteOptions {
     }
 }
 
-/// Reads what may hold secrets: the error does not repeat it.
-fn quietly<'de, D: Deserializer<'de>, T: DeserializeOwned>(deserializer: D) -> Result<T, D::Error> {
-    let value = Value::deserialize(deserializer)?;
-    serde_json::from_value(value).map_err(|_| serde::de::Error::custom("headers are an object of texts"))
-}
+options!(RemoteOptions: headers, auth, heartbeat, connection_timeout, connections, feed);
 
 /// One end of a replication: a database on a server.
 pub struct RemoteDatabase {

@@ -27,16 +27,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
 ];
 
 /// Crates that speak to a browser; only `web` and `bindings` may name them.
-const BROWSER_CRATES: &[&str] = &[
-    "wasm_bindgen",
-    "wasm_bindgen_futures",
-    "js_sys",
-    "web_sys",
-    "rexie",
-    "gloo_timers",
-    "gloo_events",
-    "serde_wasm_bindgen",
-];
+const BROWSER_CRATES: &[&str] =
+    &["wasm_bindgen", "wasm_bindgen_futures", "js_sys", "web_sys", "rexie", "gloo_timers", "gloo_events"];
 
 /// Modules in which nothing may wait.
 const SYNCHRONOUS: &[&str] = &["revtree", "log", "seal", "selector"];

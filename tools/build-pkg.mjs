@@ -15,8 +15,10 @@ import { fail, note, step } from './lib/say.mjs';
 import { compressed, overBudget, sizeTable } from './lib/sizes.mjs';
 
 const flags = new Set(process.argv.slice(2));
-// -Os and -Oz come out within 0.1 % of each other (brotli), -Os in half the time.
+// -Os and -Oz come out within 0.3 % of each other (brotli), -Os in half the time.
 const LEVEL = process.env.WASM_OPT || '-Os';
+// LLVM has inlined what is worth it. What Binaryen adds (every function with one caller) is 5 % more in brotli.
+const INLINED = '--skip-pass=inlining-optimizing';
 const LEVELS = ['-Oz', '-Os', '-O2', '-O3'];
 // What rustc turns on for wasm32-unknown-unknown, and nothing else.
 const FEATURES = ['--mvp-features', '--enable-bulk-memory', '--enable-bulk-memory-opt', '--enable-multivalue',
@@ -40,8 +42,8 @@ step('Building the package in pkg/');
 // Panic messages carry source paths; the package must not carry this machine's.
 const cargoHome = process.env.CARGO_HOME || path.join(homedir(), '.cargo');
 const remap = [[cargoHome, '/cargo'], [ROOT, '/settee']].map(([from, to]) => `--remap-path-prefix=${from}=${to}`);
-// With LLVM's own threshold (225) the module is 8 % larger in brotli. Level s, the other way to that size, slows
-// what is done for every document.
+// For what is compiled for speed (Cargo.toml). When that was everything, LLVM's own threshold (225) made it 8 %
+// larger in brotli.
 const inline = '-Cllvm-args=-inline-threshold=50';
 const inherited = process.env.CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUSTFLAGS || '';
 run('cargo', ['build', '--release', '--lib', '--target', 'wasm32-unknown-unknown'], {
@@ -57,7 +59,7 @@ const compiled = path.join(TARGET, 'wasm32-unknown-unknown/release/settee.wasm')
 const generated = path.join(PKG, 'generated');
 const wasm = path.join(PKG, 'settee.wasm');
 const stamp = path.join(generated, '.built-from');
-const key = createHash('sha256').update(readFileSync(compiled)).update(`${version} ${LEVEL} ${FEATURES}`)
+const key = createHash('sha256').update(readFileSync(compiled)).update(`${version} ${LEVEL} ${INLINED} ${FEATURES}`)
   .update(readFileSync(inRoot('node_modules/binaryen/package.json'))).update(readFileSync(inRoot('tools/build-pkg.mjs'))).digest('hex');
 const fresh = existsSync(wasm) && existsSync(stamp) && readFileSync(stamp, 'utf8') === key;
 
@@ -69,7 +71,7 @@ if (!fresh || flags.has('--compare')) {
   run(bindgen, [compiled, '--target', 'web', '--no-typescript', '--omit-default-module-path', '--remove-producers-section',
     '--out-dir', work, '--out-name', 'settee_glue']);
   const bound = path.join(work, 'settee_glue_bg.wasm');
-  const optimise = (level, output) => run(process.execPath, [wasmOpt, ...FEATURES, level, '--strip-debug', '--strip-producers', '--strip-target-features', bound, '-o', output]);
+  const optimise = (level, output) => run(process.execPath, [wasmOpt, ...FEATURES, level, INLINED, '--strip-debug', '--strip-producers', '--strip-target-features', bound, '-o', output]);
 
   if (flags.has('--compare')) {
     step('wasm-opt levels');

@@ -1,9 +1,8 @@
 //! Values on their way over the border.
 
 use futures::{FutureExt, TryFutureExt, future::LocalBoxFuture};
-use js_sys::{Array, Promise};
+use js_sys::{Array, JSON, Promise};
 use serde::{Serialize, de::DeserializeOwned};
-use serde_wasm_bindgen::Serializer;
 use wasm_bindgen::JsValue;
 use wasm_bindgen_futures::future_to_promise;
 
@@ -36,28 +35,15 @@ pub(super) fn options<T: DeserializeOwned + Default>(given: JsValue) -> Result<T
     if given.is_undefined() || given.is_null() {
         return Ok(T::default());
     }
+    // As text they would lose what is no JSON (functions, for one) without a word.
     let value = serde_wasm_bindgen::from_value::<serde_json::Value>(given)
         .map_err(|error| Error::new(Kind::QueryParse, format!("Bad options: {error}")))?;
-    options::parse(value.clone()).map_err(|error| match value {
-        serde_json::Value::Object(members) => named::<T>(members).unwrap_or(error),
-        _ => error,
-    })
-}
-
-/// The error of the option that is bad by itself, with its name: serde names unknown ones only.
-fn named<T: DeserializeOwned>(members: serde_json::Map<String, serde_json::Value>) -> Option<Error> {
-    members.into_iter().find_map(|(name, value)| {
-        let alone = serde_json::Map::from_iter([(name.clone(), value)]);
-        let error = serde_json::from_value::<T>(alone.into()).err()?;
-        Some(Error::new(Kind::QueryParse, format!("Option `{name}`: {error}")))
-    })
+    options::parse(value)
 }
 
 /// A small result as a plain object.
 pub(super) fn object(value: &impl Serialize) -> Result<JsValue> {
-    value
-        .serialize(&Serializer::json_compatible())
-        .map_err(|error| Error::new(Kind::Unknown, format!("A result could not be passed on: {error}")))
+    JSON::parse(&json(value)?).map_err(|_| Error::new(Kind::Unknown, "A result could not be passed on"))
 }
 
 /// A result that is large or made of many parts: as JSON text, which JavaScript reads many times faster

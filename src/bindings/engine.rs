@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use js_sys::{Array, Promise};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use wasm_bindgen::{JsValue, prelude::wasm_bindgen};
 
 use super::{
@@ -15,7 +15,7 @@ use super::{
 use crate::{
     database::{Database, OpenOptions, options as opts},
     error::{Error, Kind, Result},
-    model::Content,
+    model::{Content, options},
     platform::Platform,
     store::{MemoryStore, Store},
     web,
@@ -33,14 +33,14 @@ pub struct Engine {
 }
 
 /// `Database.open`'s options that the engine takes.
-#[derive(Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Default)]
 pub(super) struct Opening {
     revs_limit: Option<usize>,
     auto_compaction: Option<bool>,
     max_document_size: Option<usize>,
     sealed: bool,
 }
+options!(Opening: revs_limit, auto_compaction, max_document_size, sealed);
 
 impl Opening {
     pub(super) fn of(self, name: &str) -> Result<OpenOptions> {

@@ -1,6 +1,6 @@
 //! Blocks read lately, up to a number of bytes.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 use crate::{model::Bytes, store::BlockNo};
 
@@ -11,7 +11,6 @@ const LIMIT_BYTES: usize = 40 << 20;
 #[derive(Default)]
 pub(super) struct BlockCache {
     blocks: HashMap<BlockNo, (Bytes, u64)>,
-    by_age: BTreeMap<u64, BlockNo>,
     clock: u64,
     size_bytes: usize,
 }
@@ -19,10 +18,8 @@ pub(super) struct BlockCache {
 impl BlockCache {
     pub(super) fn get(&mut self, no: BlockNo) -> Option<Bytes> {
         let (bytes, age) = self.blocks.get_mut(&no)?;
-        self.by_age.remove(age);
         self.clock += 1;
         *age = self.clock;
-        self.by_age.insert(self.clock, no);
         Some(bytes.clone())
     }
 
@@ -35,20 +32,17 @@ impl BlockCache {
         self.clock += 1;
         self.size_bytes += bytes.len();
         self.blocks.insert(no, (bytes, self.clock));
-        self.by_age.insert(self.clock, no);
+        // There are a few thousand at most, and each that goes was a read of the store.
         while self.size_bytes > LIMIT_BYTES
             && self.blocks.len() > 1
-            && let Some((_, oldest)) = self.by_age.pop_first()
+            && let Some(oldest) = self.blocks.iter().min_by_key(|(_, (_, age))| *age).map(|(&no, _)| no)
         {
-            if let Some((bytes, _)) = self.blocks.remove(&oldest) {
-                self.size_bytes -= bytes.len();
-            }
+            self.remove(oldest);
         }
     }
 
     pub(super) fn remove(&mut self, no: BlockNo) {
-        if let Some((bytes, age)) = self.blocks.remove(&no) {
-            self.by_age.remove(&age);
+        if let Some((bytes, _)) = self.blocks.remove(&no) {
             self.size_bytes -= bytes.len();
         }
     }

@@ -154,7 +154,7 @@ impl Inner {
     }
 
     async fn move_live(&self, mut victims: Vec<BlockNo>) -> Result<()> {
-        victims.sort_unstable();
+        sort_by(&mut victims, Ord::cmp);
         // Straight from the store: what will be dropped need not fill the cache.
         let blocks = self.store.read(victims.clone()).await?;
         let victims: Vec<(BlockNo, Option<Bytes>)> = victims.into_iter().zip(blocks).collect();

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::{
     error::{Error, Kind, Result},
-    model::{Rev, Seq},
+    model::{Member, Rev, Seq, options},
 };
 
 /// How a database is opened.
@@ -42,18 +42,17 @@ impl OpenOptions {
 }
 
 /// Options of `put`, `post` and `remove`.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Clone, Debug, Default)]
 pub struct PutOptions {
     /// Make this edit a new branch where it is not based on a leaf, instead of a conflict error.
     pub force: bool,
     /// `Some(false)`: the document brings its own `_rev` (and `_revisions`), stored as they are.
     pub new_edits: Option<bool>,
 }
+options!(PutOptions: force, new_edits);
 
 /// Options of `resolve`.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+#[derive(Clone, Debug, Default)]
 pub struct ResolveOptions {
     /// The leaves that the decision was made on, in any order: 409 `conflict` if there are others by now.
     /// Those at the time of the call if absent.
@@ -64,18 +63,18 @@ pub struct ResolveOptions {
     /// The ids of those documents, by the leaf's revision; `id~rev` where none is given.
     pub ids: BTreeMap<String, String>,
 }
+options!(ResolveOptions: revs, keep_both = "keepBoth", ids);
 
 /// Options of `bulkDocs`.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Clone, Debug, Default)]
 pub struct BulkDocsOptions {
     /// `Some(false)`: the documents bring their own revisions.
     pub new_edits: Option<bool>,
 }
+options!(BulkDocsOptions: new_edits);
 
 /// Options of `get`; `bulkGet` takes some of them.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Clone, Debug, Default)]
 pub struct GetOptions {
     /// This revision instead of the winner.
     pub rev: Option<String>,
@@ -100,10 +99,13 @@ pub struct GetOptions {
     /// Attachments since these revisions only, the older ones as stubs.
     pub atts_since: Option<Vec<String>>,
 }
+options!(
+    GetOptions: rev, revs, revs_info, open_revs, conflicts, deleted_conflicts, latest, local_seq, attachments,
+    binary, atts_since
+);
 
 /// Options of `bulkGet`, beside its `docs`.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Clone, Debug, Default)]
 pub struct BulkGetOptions {
     /// What to get.
     pub docs: Vec<BulkGetItem>,
@@ -116,10 +118,10 @@ pub struct BulkGetOptions {
     /// Those bytes as `Blob` instead of base64.
     pub binary: bool,
 }
+options!(BulkGetOptions: docs, revs, latest, attachments, binary);
 
 /// One of `bulkGet`'s documents.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Clone, Debug, Default)]
 pub struct BulkGetItem {
     /// The document.
     pub id: String,
@@ -128,10 +130,18 @@ pub struct BulkGetItem {
     /// Attachments since these revisions only.
     pub atts_since: Option<Vec<String>>,
 }
+options!(BulkGetItem: id, rev, atts_since);
+
+impl Member for BulkGetItem {
+    const WHAT: &'static str = "an object";
+
+    fn of(value: Value) -> Option<Self> {
+        Self::of_given(value).ok()
+    }
+}
 
 /// Options of `allDocs`.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Clone, Debug, Default)]
 pub struct AllDocsOptions {
     /// With each document in `doc`.
     pub include_docs: bool,
@@ -142,10 +152,8 @@ pub struct AllDocsOptions {
     /// Those bytes as `Blob` instead of base64.
     pub binary: bool,
     /// The first id.
-    #[serde(alias = "start_key")]
     pub startkey: Option<Value>,
     /// The last id.
-    #[serde(alias = "end_key")]
     pub endkey: Option<Value>,
     /// Whether `endkey` itself belongs to the result; it does unless this says otherwise.
     pub inclusive_end: Option<bool>,
@@ -162,10 +170,13 @@ pub struct AllDocsOptions {
     /// With `update_seq`.
     pub update_seq: bool,
 }
+options!(
+    AllDocsOptions: include_docs, conflicts, attachments, binary, startkey = "start_key" | "startkey",
+    endkey = "end_key" | "endkey", inclusive_end, key, keys, descending, limit, skip, update_seq
+);
 
 /// Options of `changes`. `live`, `filter` functions and the like are the binding's own business.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Clone, Debug, Default)]
 pub struct ChangesOptions {
     /// After this place; `"now"` for the end of the feed.
     pub since: Option<Seq>,
@@ -188,10 +199,13 @@ pub struct ChangesOptions {
     /// Only documents that match this Mango selector.
     pub selector: Option<Value>,
 }
+options!(
+    ChangesOptions: since, limit, descending, include_docs, conflicts, attachments, binary, style, doc_ids,
+    selector
+);
 
 /// Which revisions a changes entry names.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Style {
     /// The winner.
     #[default]
@@ -200,18 +214,29 @@ pub enum Style {
     AllDocs,
 }
 
+impl Member for Style {
+    const WHAT: &'static str = "`main_only` or `all_docs`";
+
+    fn of(value: Value) -> Option<Self> {
+        match value.as_str()? {
+            "main_only" => Some(Self::MainOnly),
+            "all_docs" => Some(Self::AllDocs),
+            _ => None,
+        }
+    }
+}
+
 /// Options of `getAttachment`.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Clone, Debug, Default)]
 pub struct AttachmentOptions {
     /// The revision whose attachment it is; the winner's if absent.
     pub rev: Option<String>,
 }
+options!(AttachmentOptions: rev);
 
 /// Reads options, naming the one that is unknown or has a bad value: 400 `query_parse_error`.
 pub fn parse<T: DeserializeOwned>(options: Value) -> Result<T> {
-    serde_json::from_value(options)
-        .map_err(|error| Error::new(Kind::QueryParse, format!("Bad options: {error}")))
+    serde_json::from_value(options).map_err(|error| Error::new(Kind::QueryParse, error.to_string()))
 }
 
 /// A revision in an option: 400 `bad_request` as CouchDB has it.

@@ -31,7 +31,7 @@ impl Database {
     /// Shape:  `{"id":["rev",…]}` in; `{"id":{"missing":["rev",…],"possible_ancestors":[…]}}` out, with
     /// only what is missing.
     pub async fn revs_diff(&self, json: &str) -> Result<String> {
-        let asked: std::collections::BTreeMap<String, Vec<String>> = serde_json::from_str(json)
+        let asked: HashMap<String, Vec<String>> = serde_json::from_str(json)
             .map_err(|_| Error::bad_request("revsDiff takes an object of arrays of revisions."))?;
         let mut leaves = Vec::with_capacity(asked.len());
         for (id, revs) in asked {

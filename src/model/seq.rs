@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::Member;
+
 /// A place in one database's changes feed, as that database wrote it.
 ///
 /// Opaque: CouchDB 2 and later write text, CouchDB 1 and PouchDB's server numbers. Only the database
@@ -22,6 +24,14 @@ impl Seq {
             serde_json::Value::String(text) => text.clone(),
             other => other.to_string(),
         }
+    }
+}
+
+impl Member for Seq {
+    const WHAT: &'static str = "a place in a feed";
+
+    fn of(value: serde_json::Value) -> Option<Self> {
+        Some(Self(value))
     }
 }
 

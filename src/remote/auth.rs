@@ -13,13 +13,12 @@ use std::{
 };
 
 use futures::{FutureExt, lock::Mutex};
-use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use super::http::{self, Http};
 use crate::{
     error::{Error, Pending, Result},
-    model::{Content, base64, unbase64},
+    model::{Content, Member, base64, unbase64},
 };
 
 /// How long a session lasts where the server does not say: CouchDB's default, in seconds.
@@ -42,27 +41,22 @@ pub struct Login {
     pub is_session: bool,
 }
 
-impl<'de> Deserialize<'de> for Login {
-    /// Of `{username, password, type?: 'basic' | 'session'}`. The error repeats nothing: it may be a
-    /// password in the wrong place.
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let login = || {
-            let Value::Object(mut members) = Value::deserialize(deserializer).ok()? else { return None };
-            let is_session = match members.remove("type") {
-                None => false,
-                Some(Value::String(kind)) if kind == "basic" => false,
-                Some(Value::String(kind)) if kind == "session" => true,
-                Some(_) => return None,
-            };
-            let mut take = |name: &str| Some(members.remove(name)?.as_str()?.to_owned());
-            let login = Self { username: take("username")?, password: take("password")?, is_session };
-            members.is_empty().then_some(login)
+/// Of `{username, password, type?: 'basic' | 'session'}`. The error repeats nothing: it may be a password in the
+/// wrong place.
+impl Member for Login {
+    const WHAT: &'static str = "{username, password}, perhaps with type: 'basic' or 'session'";
+
+    fn of(value: Value) -> Option<Self> {
+        let Value::Object(mut members) = value else { return None };
+        let is_session = match members.remove("type") {
+            None => false,
+            Some(Value::String(kind)) if kind == "basic" => false,
+            Some(Value::String(kind)) if kind == "session" => true,
+            Some(_) => return None,
         };
-        login().ok_or_else(|| {
-            serde::de::Error::custom(
-                "a login is {username, password}, perhaps with type: 'basic' or 'session'",
-            )
-        })
+        let mut take = |name: &str| Some(members.remove(name)?.as_str()?.to_owned());
+        let login = Self { username: take("username")?, password: take("password")?, is_session };
+        members.is_empty().then_some(login)
     }
 }
 

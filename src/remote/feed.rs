@@ -35,7 +35,7 @@ use super::{
 };
 use crate::{
     error::{Error, Kind, Result},
-    model::{Content, Rev, Seq},
+    model::{Content, Member, Rev, Seq},
     peer::{Along, Change, ChangesPage, ChangesQuery, ReplicatedDoc},
 };
 
@@ -63,8 +63,7 @@ const ROWS_WITH_DOCS: usize = 25;
 const GRACE_MS: u32 = 1_000;
 
 /// How a server is waited for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Feed {
     /// Continuous where that works, else long polls.
     #[default]
@@ -73,6 +72,19 @@ pub enum Feed {
     Continuous,
     /// Long polls: no connection is held between two pages.
     Longpoll,
+}
+
+impl Member for Feed {
+    const WHAT: &'static str = "`auto`, `continuous` or `longpoll`";
+
+    fn of(value: Value) -> Option<Self> {
+        match value.as_str()? {
+            "auto" => Some(Self::Auto),
+            "continuous" => Some(Self::Continuous),
+            "longpoll" => Some(Self::Longpoll),
+            _ => None,
+        }
+    }
 }
 
 /// What was learnt of a server by waiting for it, and the line that is open.

@@ -1,9 +1,9 @@
 //! What is asked of a server.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 use futures::{StreamExt, stream};
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serializer};
 use serde_json::{Map, Value, json, value::RawValue};
 
 use super::{
@@ -66,9 +66,11 @@ impl RemoteDatabase {
         if leaves.is_empty() {
             return Ok(Vec::new());
         }
-        let asked: BTreeMap<&str, &[Rev]> =
-            leaves.iter().map(|(id, revs)| (id.as_str(), revs.as_slice())).collect();
-        let body = serde_json::to_string(&asked).map_err(|_| Error::bad_request("Bad revisions"))?;
+        let mut body = Vec::new();
+        serde_json::Serializer::new(&mut body)
+            .collect_map(leaves.iter().map(|(id, revs)| (id, revs)))
+            .map_err(|_| Error::bad_request("Bad revisions"))?;
+        let body = String::from_utf8(body).map_err(|_| Error::bad_request("Bad revisions"))?;
         let text = self.http.json("POST", "/_revs_diff", Some(body)).await?;
         let mut missing: HashMap<String, Missing> = http::parse(&text)?;
         let lacking = leaves.into_iter().filter_map(|(id, revs)| {

@@ -50,10 +50,13 @@ pub fn replication_id(source: &str, target: &str, options: &Options, filter_code
 fn canonical(value: Value) -> Value {
     match value {
         Value::Object(members) => {
-            let mut members: Vec<_> =
-                members.into_iter().map(|(name, value)| (name, canonical(value))).collect();
+            let mut members: Vec<_> = members.into_iter().collect();
             sort_by(&mut members, |(a, _), (b, _)| a.cmp(b));
-            Value::Object(Map::from_iter(members))
+            let mut sorted = Map::new();
+            for (name, value) in members {
+                sorted.insert(name, canonical(value));
+            }
+            Value::Object(sorted)
         }
         Value::Array(items) => Value::Array(items.into_iter().map(canonical).collect()),
         other => other,

@@ -2,12 +2,11 @@
 
 use std::{fmt, rc::Rc};
 
-use serde::{Deserialize, Deserializer, de::Error as _};
 use serde_json::{Map, Value};
 
 use crate::{
     error::{Error, Kind, Result},
-    model::Seq,
+    model::{Member, Seq, options},
     peer::{Change, ChangesQuery},
 };
 
@@ -16,8 +15,7 @@ use crate::{
 pub const MAX_BACK_OFF_MS: u32 = 60_000;
 
 /// The options of `replicate` and `sync`.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Clone, Debug)]
 pub struct Options {
     /// Goes on with changes as they happen, until cancelled.
     pub live: bool,
@@ -30,7 +28,6 @@ pub struct Options {
     /// Only these documents.
     pub doc_ids: Option<Vec<String>>,
     /// Documents whose ids begin so go over beside `doc_ids`. Then it is looked at here which are asked for.
-    #[serde(skip)]
     pub beside: Option<&'static str>,
     /// Only documents that match this Mango selector.
     pub selector: Option<Value>,
@@ -50,11 +47,9 @@ pub struct Options {
     pub checkpoint: Checkpoints,
     /// How often a server keeps a waiting line alive; for `RemoteDatabase`, which the replicator does
     /// not know.
-    #[serde(rename = "heartbeat", deserialize_with = "heartbeat")]
-    pub heartbeat_ms: Option<u32>,
+    pub heartbeat_ms: Heartbeat,
     /// How long a live replication waits for a change before it asks again: how long a line that died
     /// silently goes unnoticed.
-    #[serde(rename = "timeout")]
     pub timeout_ms: u32,
     /// At most so often a checkpoint is written; the first time that all is there one is written at once.
     /// One for each batch would add two requests to each. A sixtieth as often where the target had everything.
@@ -62,9 +57,13 @@ pub struct Options {
     /// Makes the target if it is not there (404).
     pub create_target: bool,
     /// The pause after the next failure, from the last one (0 at first). [`BackOff::default`] if absent.
-    #[serde(skip)]
     pub back_off: BackOff,
 }
+
+options!(
+    Options: live, retry, since, doc_ids, selector, filter, query_params, style, batch_size, batches_limit, checkpoint,
+    heartbeat_ms = "heartbeat", timeout_ms = "timeout", checkpoint_interval_ms, create_target
+);
 
 impl Default for Options {
     fn default() -> Self {
@@ -81,7 +80,7 @@ impl Default for Options {
             batch_size: None,
             batches_limit: 2,
             checkpoint: Checkpoints::Both,
-            heartbeat_ms: None,
+            heartbeat_ms: Heartbeat(None),
             timeout_ms: 60_000,
             checkpoint_interval_ms: 5_000,
             create_target: true,
@@ -96,7 +95,7 @@ impl Options {
     pub fn check(&self) -> Result<()> {
         let bad = |reason: &'static str| Err(Error::new(Kind::QueryParse, reason));
         let least = self.batch_size.unwrap_or(1).min(self.batches_limit).min(self.timeout_ms as usize);
-        if least == 0 || self.heartbeat_ms == Some(0) {
+        if least == 0 || self.heartbeat_ms.0 == Some(0) {
             return bad("`batch_size`, `batches_limit`, `timeout` and `heartbeat` are at least 1");
         }
         let given = [self.doc_ids.is_some(), self.selector.is_some(), self.filter_function().is_some()];
@@ -137,14 +136,25 @@ impl Options {
 }
 
 /// Which revisions go over.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Style {
     /// Every leaf: conflicts go over too.
     #[default]
     AllDocs,
     /// Winners alone.
     MainOnly,
+}
+
+impl Member for Style {
+    const WHAT: &'static str = "`all_docs` or `main_only`";
+
+    fn of(value: Value) -> Option<Self> {
+        match value.as_str()? {
+            "all_docs" => Some(Self::AllDocs),
+            "main_only" => Some(Self::MainOnly),
+            _ => None,
+        }
+    }
 }
 
 /// Where checkpoints are kept.
@@ -174,30 +184,30 @@ impl Checkpoints {
 }
 
 /// PouchDB's spelling: `true`, `false`, `"source"`, `"target"`.
-impl<'de> Deserialize<'de> for Checkpoints {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
-        match Value::deserialize(deserializer)? {
-            Value::Bool(true) => Ok(Self::Both),
-            Value::Bool(false) => Ok(Self::None),
-            Value::String(side) if side == "both" => Ok(Self::Both),
-            Value::String(side) if side == "source" => Ok(Self::Source),
-            Value::String(side) if side == "target" => Ok(Self::Target),
-            _ => Err(D::Error::custom("`checkpoint` is true, false, \"source\" or \"target\"")),
+impl Member for Checkpoints {
+    const WHAT: &'static str = "true, false, \"source\" or \"target\"";
+
+    fn of(value: Value) -> Option<Self> {
+        match (value.as_bool(), value.as_str()) {
+            (Some(true), _) | (_, Some("both")) => Some(Self::Both),
+            (Some(false), _) => Some(Self::None),
+            (_, Some("source")) => Some(Self::Source),
+            (_, Some("target")) => Some(Self::Target),
+            _ => None,
         }
     }
 }
 
 /// A number of milliseconds; `true` and `false` leave the default, as a line that nobody keeps alive
 /// dies silently.
-fn heartbeat<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Option<u32>, D::Error> {
-    match Value::deserialize(deserializer)? {
-        Value::Null | Value::Bool(_) => Ok(None),
-        Value::Number(ms) => ms
-            .as_u64()
-            .and_then(|ms| u32::try_from(ms).ok())
-            .map(Some)
-            .ok_or_else(|| D::Error::custom("`heartbeat` is a number of milliseconds")),
-        _ => Err(D::Error::custom("`heartbeat` is a number of milliseconds")),
+#[derive(Clone, Copy, Debug)]
+pub struct Heartbeat(pub Option<u32>);
+
+impl Member for Heartbeat {
+    const WHAT: &'static str = "a number of milliseconds";
+
+    fn of(value: Value) -> Option<Self> {
+        if value.is_boolean() { Some(Self(None)) } else { Option::of(value).map(Self) }
     }
 }
 
@@ -235,12 +245,12 @@ mod tests {
         )
         .unwrap();
         assert!(options.live && options.retry);
-        assert_eq!((options.heartbeat_ms, options.timeout_ms), (Some(5000), 9000));
+        assert_eq!((options.heartbeat_ms.0, options.timeout_ms), (Some(5000), 9000));
         assert_eq!((options.checkpoint, options.style), (Checkpoints::Target, Style::MainOnly));
         assert_eq!(options.query().query_params["a"], 1);
         assert!(
             serde_json::from_str::<Options>(r#"{"liev":true}"#).unwrap_err().to_string().contains("liev")
         );
-        assert_eq!(serde_json::from_str::<Options>(r#"{"heartbeat":false}"#).unwrap().heartbeat_ms, None);
+        assert_eq!(serde_json::from_str::<Options>(r#"{"heartbeat":false}"#).unwrap().heartbeat_ms.0, None);
     }
 }

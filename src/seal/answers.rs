@@ -1,9 +1,8 @@
 //! Known answers for the primitives, natively and in the wasm build: Wycheproof, RFCs, age's STREAM.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-use chacha20poly1305::{AeadInOut as _, ChaCha20Poly1305, KeyInit as _};
 use hkdf::Hkdf;
-use hmac::{Hmac, Mac as _};
+use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 #[cfg(target_arch = "wasm32")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
@@ -51,17 +50,12 @@ fn chacha20_poly1305() {
     let mut opened = 0;
     for case in set.test_groups.into_iter().flat_map(|group| group.tests) {
         let Ok(nonce) = <[u8; 12]>::try_from(&case.nonce[..]) else { continue };
-        let cipher = ChaCha20Poly1305::new_from_slice(&case.key).unwrap();
+        let key: [u8; 32] = case.key[..].try_into().unwrap();
         let mut text = case.ct.to_vec();
         let tag: [u8; 16] = case.tag[..].try_into().unwrap();
-        let result = cipher.decrypt_inout_detached(
-            (&nonce).into(),
-            &case.aad,
-            text.as_mut_slice().into(),
-            (&tag).into(),
-        );
-        assert_eq!(result.is_ok(), case.result == TestResult::Valid, "{}", case.tc_id);
-        if result.is_ok() {
+        let result = settee_aead::open(&key, &nonce, &case.aad, &mut text, &tag);
+        assert_eq!(result.is_some(), case.result == TestResult::Valid, "{}", case.tc_id);
+        if result.is_some() {
             assert_eq!(text, case.pt[..]);
             opened += 1;
         }

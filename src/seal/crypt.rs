@@ -1,9 +1,8 @@
 //! The few primitives everything here is made of, under the names that the format gives them. They are
 //! RustCrypto's; what is ours is how their inputs are put together, so that no two mean the same bytes.
 
-use chacha20poly1305::{AeadInOut, KeyInit as _, XChaCha20Poly1305};
 use hkdf::Hkdf;
-use hmac::{Hmac, Mac as _};
+use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 use zeroize::{Zeroize as _, ZeroizeOnDrop, Zeroizing};
@@ -129,8 +128,7 @@ pub(super) const TAG_BYTES: usize = 16;
 
 /// XChaCha20-Poly1305 in place; the tag is appended. `None` beyond 256 GB.
 pub(super) fn encrypt(key: &Key, nonce: &[u8; 24], aad: &[u8], text: &mut Vec<u8>) -> Option<()> {
-    let cipher = XChaCha20Poly1305::new((&key.0).into());
-    let tag = cipher.encrypt_inout_detached(nonce.into(), aad, text.as_mut_slice().into()).ok()?;
+    let tag = settee_aead::seal_x(&key.0, nonce, aad, text)?;
     text.extend_from_slice(&tag);
     Some(())
 }
@@ -139,8 +137,7 @@ pub(super) fn encrypt(key: &Key, nonce: &[u8; 24], aad: &[u8], text: &mut Vec<u8
 pub(super) fn decrypt(key: &Key, nonce: &[u8; 24], aad: &[u8], text: &mut Vec<u8>) -> Option<()> {
     let (body, tag) = text.split_last_chunk_mut::<TAG_BYTES>()?;
     let tag = *tag;
-    let cipher = XChaCha20Poly1305::new((&key.0).into());
-    cipher.decrypt_inout_detached(nonce.into(), aad, body.into(), (&tag).into()).ok()?;
+    settee_aead::open_x(&key.0, nonce, aad, body, &tag)?;
     text.truncate(text.len().saturating_sub(tag.len()));
     Some(())
 }

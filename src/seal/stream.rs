@@ -2,8 +2,6 @@
 //! chunk's nonce is its number (11 bytes, big-endian) and whether it is the last, so chunks can be neither
 //! moved, left out, repeated nor cut off, and any one of them opens alone.
 
-use chacha20poly1305::{AeadInOut as _, ChaCha20Poly1305, KeyInit as _};
-
 use super::{Key, Refusal};
 
 /// Plain bytes in every chunk but the last.
@@ -33,10 +31,7 @@ pub fn seal_chunk(
     let start = out.len();
     out.extend_from_slice(chunk);
     let text = out.get_mut(start..).unwrap_or_default();
-    let cipher = ChaCha20Poly1305::new(key.expose().into());
-    let tag = cipher
-        .encrypt_inout_detached((&nonce(index, is_last)).into(), b"", text.into())
-        .map_err(|_| Refusal::TooLarge)?;
+    let tag = settee_aead::seal(key.expose(), &nonce(index, is_last), b"", text).ok_or(Refusal::TooLarge)?;
     out.extend_from_slice(&tag);
     Ok(())
 }
@@ -56,9 +51,6 @@ pub fn open_chunk(key: &Key, index: u64, is_last: bool, sealed: &[u8]) -> Result
         return Err(Refusal::NotOpened);
     }
     let mut text = body.to_vec();
-    let cipher = ChaCha20Poly1305::new(key.expose().into());
-    cipher
-        .decrypt_inout_detached((&nonce(index, is_last)).into(), b"", text.as_mut_slice().into(), tag.into())
-        .map_err(|_| Refusal::NotOpened)?;
+    settee_aead::open(key.expose(), &nonce(index, is_last), b"", &mut text, tag).ok_or(Refusal::NotOpened)?;
     Ok(text)
 }

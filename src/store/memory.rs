@@ -2,7 +2,7 @@
 
 use std::{
     cell::{Cell, RefCell},
-    collections::BTreeMap,
+    collections::HashMap,
     rc::{Rc, Weak},
 };
 
@@ -18,12 +18,19 @@ type Watcher = Rc<dyn Fn(Signal)>;
 
 #[derive(Default)]
 struct Shared {
-    blocks: BTreeMap<BlockNo, Bytes>,
-    contents: BTreeMap<Digest, Content>,
-    records: BTreeMap<&'static str, Bytes>,
+    /// In the order of their numbers.
+    blocks: Vec<Block>,
+    contents: HashMap<Digest, Content>,
+    records: HashMap<&'static str, Bytes>,
     destroyed: bool,
     watchers: Vec<(usize, Watcher)>,
     handles: usize,
+}
+
+impl Shared {
+    fn blocks_from(&self, no: BlockNo) -> &[Block] {
+        &self.blocks[self.blocks.partition_point(|block| block.no < no)..]
+    }
 }
 
 /// A store in memory. [`MemoryStore::handle`] opens it once more, like a second tab.
@@ -83,7 +90,7 @@ impl MemoryStore {
 
     /// The bytes of all blocks together.
     pub fn log_bytes(&self) -> usize {
-        self.shared.borrow().blocks.values().map(|block| block.len()).sum()
+        self.shared.borrow().blocks.iter().map(|block| block.bytes.len()).sum()
     }
 
     fn open(&self) -> Result<()> {
@@ -105,8 +112,7 @@ impl MemoryStore {
         self.open()?;
         let (newer, next) = {
             let shared = self.shared.borrow();
-            let newer: Vec<Block> =
-                shared.blocks.range(next..).map(|(&no, bytes)| Block { no, bytes: bytes.clone() }).collect();
+            let newer = shared.blocks_from(next).to_vec();
             let next = newer.last().map_or(next, |last| last.no + 1);
             (newer, next)
         };
@@ -114,14 +120,11 @@ impl MemoryStore {
         let after = {
             let mut shared = self.shared.borrow_mut();
             for range in batch.drop_blocks {
-                let gone: Vec<_> = shared.blocks.range(range).map(|(&no, _)| no).collect();
-                for no in gone {
-                    shared.blocks.remove(&no);
-                }
+                shared.blocks.retain(|block| !range.contains(&block.no));
             }
             let mut no = next;
             for bytes in batch.blocks {
-                shared.blocks.insert(no, bytes);
+                shared.blocks.push(Block { no, bytes });
                 no += 1;
             }
             for digest in batch.drop_contents {
@@ -158,7 +161,8 @@ impl Store for MemoryStore {
         async move {
             self.open()?;
             let shared = self.shared.borrow();
-            Ok(numbers.iter().map(|no| shared.blocks.get(no).cloned()).collect())
+            let block = |no| shared.blocks_from(no).first().filter(|block| block.no == no);
+            Ok(numbers.into_iter().map(|no| block(no).map(|block| block.bytes.clone())).collect())
         }
         .boxed_local()
     }
@@ -167,8 +171,7 @@ impl Store for MemoryStore {
         async move {
             self.open()?;
             let shared = self.shared.borrow();
-            let blocks = shared.blocks.range(from..).take(limit as usize);
-            Ok(blocks.map(|(&no, bytes)| Block { no, bytes: bytes.clone() }).collect())
+            Ok(shared.blocks_from(from).iter().take(limit as usize).cloned().collect())
         }
         .boxed_local()
     }

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     error::Error,
-    model::Bytes,
+    model::{Bytes, sort_by},
     store::{Batch, Block, BlockNo, Builder},
 };
 
@@ -161,7 +161,7 @@ pub(super) async fn blocks_of(
 ) -> Result<Vec<Option<Bytes>>, Failure> {
     let log = transaction.store(LOG)?;
     let mut numbers = asked.to_vec();
-    numbers.sort_unstable();
+    sort_by(&mut numbers, Ord::cmp);
     numbers.dedup();
     let runs = numbers.chunk_by(|a, b| a + 1 == *b).flat_map(|run| run.chunks(BLOCKS_PER_REQUEST));
     // A block in a run may be missing, so the keys are asked for too; they are small.

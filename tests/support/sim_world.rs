@@ -17,7 +17,7 @@ use settee::{
     model::Content,
     peer::Peer,
     remote::Known,
-    replicate::{Event, Handle, Options, Phase, Status, replicate},
+    replicate::{Checkpoints, Event, Handle, Options, Phase, Status, replicate},
     store::MemoryStore,
 };
 
@@ -431,8 +431,8 @@ impl World {
             ..Options::default()
         };
         if !self.plan.has_evictions && self.sim.percent(20) {
-            let checkpoint = self.sim.pick(&[json!("source"), json!("target"), json!(false)]);
-            options.checkpoint = serde_json::from_value(checkpoint).unwrap();
+            options.checkpoint =
+                self.sim.pick(&[Checkpoints::Source, Checkpoints::Target, Checkpoints::None]);
         }
         options
     }

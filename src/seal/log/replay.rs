@@ -1,7 +1,7 @@
 //! A log, replayed: what of it counts, which keys it gives, who may write. The same entries give the same
 //! answer in any order and on every device.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{HashMap, HashSet};
 
 use super::{
     super::{
@@ -43,7 +43,7 @@ pub struct Replay {
 /// An account's log, replayed.
 #[derive(Default)]
 pub(in super::super) struct Account {
-    pub(in super::super) devices: BTreeSet<PublicKey>,
+    pub(in super::super) devices: Vec<PublicKey>,
     pub(in super::super) user_keys: Vec<UserKey>,
     /// What counts, each after what it was written after.
     pub(in super::super) entries: Vec<Entry>,
@@ -60,29 +60,29 @@ fn accept<'a>(
     refused: &mut Vec<(Hash, Refusal)>,
 ) -> Vec<&'a Entry> {
     // By hash: the same order on every device, each once.
-    let mut waiting: BTreeMap<Hash, &Entry> = entries.map(|entry| (entry.hash, entry)).collect();
-    let (mut done, mut out) = (BTreeSet::new(), Vec::new());
+    let mut waiting: Vec<&Entry> = entries.collect();
+    sort_by(&mut waiting, |a, b| a.hash.cmp(&b.hash));
+    waiting.dedup_by(|a, b| a.hash == b.hash);
+    let (mut done, mut out) = (HashSet::new(), Vec::new());
     loop {
         let mut grew = false;
-        let mut later = BTreeMap::new();
-        for (hash, entry) in waiting {
+        let mut later = Vec::new();
+        for entry in waiting {
             let is_ready = entry.prev.iter().all(|prev| done.contains(prev));
             match if is_ready { judge(entry) } else { Err(Refusal::UnknownAuthor) } {
                 Ok(()) => {
-                    done.insert(hash);
+                    done.insert(entry.hash);
                     out.push(entry);
                     grew = true;
                 }
                 // Another entry may bring the author, or what comes before.
-                Err(Refusal::UnknownAuthor) => {
-                    later.insert(hash, entry);
-                }
-                Err(refusal) => refused.push((hash, refusal)),
+                Err(Refusal::UnknownAuthor) => later.push(entry),
+                Err(refusal) => refused.push((entry.hash, refusal)),
             }
         }
         waiting = later;
         if !grew {
-            refused.extend(waiting.into_keys().map(|hash| (hash, Refusal::UnknownAuthor)));
+            refused.extend(waiting.into_iter().map(|entry| (entry.hash, Refusal::UnknownAuthor)));
             return out;
         }
     }
@@ -90,11 +90,11 @@ fn accept<'a>(
 
 /// The entries that no other one comes after, in order.
 fn heads(entries: &[&Entry]) -> Vec<Hash> {
-    let mut heads: BTreeSet<Hash> = entries.iter().map(|entry| entry.hash).collect();
-    for prev in entries.iter().flat_map(|entry| &entry.prev) {
-        heads.remove(prev);
-    }
-    heads.into_iter().collect()
+    let before: HashSet<Hash> = entries.iter().flat_map(|entry| entry.prev.iter().copied()).collect();
+    let mut heads: Vec<Hash> = entries.iter().map(|entry| entry.hash).collect();
+    heads.retain(|hash| !before.contains(hash));
+    sort_by(&mut heads, Ord::cmp);
+    heads
 }
 
 /// Replays the log of the account whose root is `root`.
@@ -111,9 +111,8 @@ pub(in super::super) fn replay_account<'a>(
             return Err(Refusal::UnknownAuthor);
         }
         match &entry.op {
-            Op::Device(public) => {
-                account.devices.insert(*public);
-            }
+            Op::Device(public) if account.devices.contains(public) => {}
+            Op::Device(public) => account.devices.push(*public),
             // Only who knows the recovery code brings a key that all channels will be sealed with.
             Op::UserKey(key) if entry.by == *root => account.user_keys.push(key.clone()),
             Op::UserKey(_) => return Err(Refusal::Signature),
@@ -165,12 +164,12 @@ pub(in super::super) fn replay(
 ) -> Result<Replay, Refusal> {
     let mut refused = Vec::new();
     let account = replay_account(root, name, entries.iter().chain(own), &mut refused);
-    let present: BTreeSet<&Hash> = entries.iter().map(|entry| &entry.hash).collect();
+    let present: HashSet<Hash> = entries.iter().map(|entry| entry.hash).collect();
     let missing = account.entries.iter().filter(|entry| !present.contains(&entry.hash)).cloned().collect();
 
     let (ch, id_commitment) = genesis(name, &account, entries, pin)?;
     // How many epochs an entry's past has, with itself.
-    let mut epochs_until: BTreeMap<Hash, u64> = BTreeMap::new();
+    let mut epochs_until: HashMap<Hash, u64> = HashMap::new();
     let mut needs_update = account.needs_update;
     let of_channel = |entry: &&Entry| entry.hash == ch || entry.scope == Scope::Channel(ch);
     let mut judge = |entry: &Entry| {
@@ -209,7 +208,7 @@ pub(in super::super) fn replay(
     let mut seen = [heads.clone(), account.heads.clone()].concat();
     sort_by(&mut seen, Ord::cmp);
     let log_head = hash(&[b"heads", &heads.concat()]);
-    let authors = account.devices.iter().copied().collect();
+    let authors = account.devices.clone();
     let current = (!needs_update).then_some(current);
     Ok(Replay {
         channel: Channel::new(ch, id_key, epochs, current, log_head, authors),
