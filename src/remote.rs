@@ -62,7 +62,19 @@ use url::{Location, decode};
 #[cfg(not(target_arch = "wasm32"))]
 #[doc(hidden)]
 pub mod fuzz {
-    pub use super::{feed::parse_changes, read::parse_item};
+    use super::parts::{Part, Parts};
+    pub use super::{feed::parse_changes, parts::boundary_of, read::parse_item};
+    use crate::model::Content;
+
+    /// Names and contents of the attachments in a `_bulk_get` answer, and whether it came whole.
+    pub async fn attachments(body: &Content, boundary: &str) -> (Vec<(String, Content)>, bool) {
+        let (mut parts, mut found) = (Parts::new(body, boundary), Vec::new());
+        let mut outcome = parts.begin().await.map(|()| true);
+        while let Ok(true) = outcome {
+            outcome = parts.next(&mut found).await;
+        }
+        (found.into_iter().map(|Part { name, content }| (name, content)).collect(), outcome.is_ok())
+    }
 }
 
 /// How often a server is asked to keep a waiting line alive: PouchDB's default. Proxies cut lines that

@@ -3,16 +3,22 @@
 //! `tests/native_fuzz.rs`, the long one `fuzz/`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+use std::collections::HashMap;
+
+use serde_json::value::RawValue;
+
 use super::{
-    Channel, Class, Cost, Entry, Envelope, Epoch, FileEntry, FileOpener, FileReader, FileSealer, Key,
-    KeyRecord, PassphraseLock, PlainFile, RecoveryCode, Signer, Vault, content,
+    Author, Channel, Class, Cost, Entry, Envelope, Epoch, FileEntry, FileOpener, FileReader, FileSealer, Key,
+    KeyRecord, NewRevision, PassphraseLock, PlainFile, Received, RecoveryCode, Signer, Vault, content,
     crypt::sha256,
     file,
     json::Members,
     log::{reencoded, signed_entry},
-    manifest,
+    manifest, open_revision,
     parts::{Parts, enc},
-    read_log_doc,
+    prepare_revision, read_log_doc, read_revision,
+    revision::fuzz::{sealed_text, text_of},
+    seal_revisions,
     text::{base32, base64url, unbase32, unbase64url},
 };
 use crate::model::{Digest, Rev};
@@ -41,6 +47,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "code", seeds: codes, run: code },
     Target { name: "manifest", seeds: manifests, run: manifest_ },
     Target { name: "core", seeds: cores, run: core },
+    Target { name: "opened", seeds: opened_texts, run: opened },
     Target { name: "stream", seeds: streams, run: stream },
     Target { name: "ranges", seeds: ranges_seeds, run: ranges },
     Target { name: "local", seeds: locals, run: local },
@@ -55,7 +62,11 @@ fn entropy(bytes: &mut [u8]) {
 fn channel() -> Channel {
     let epoch = Epoch::new(&CH, 1, Key::new([1; 32]));
     let current = Some(epoch.id());
-    Channel::new(CH, Key::new([2; 32]), vec![epoch], current, [0; 32], Vec::new())
+    Channel::new(CH, Key::new([2; 32]), vec![epoch], current, [0; 32], vec![signer().public()])
+}
+
+fn signer() -> Signer {
+    Signer::new(&Key::new([3; 32]))
 }
 
 fn str_of(bytes: &[u8]) -> Option<&str> {
@@ -159,7 +170,7 @@ fn entries() -> Vec<Vec<u8>> {
 
 /// An entry's bytes, signed by whoever it names if that is the one whose key is known here.
 fn entry(bytes: &[u8]) {
-    let Some(entry) = signed_entry(bytes, &Signer::new(&Key::new([3; 32]))) else { return };
+    let Some(entry) = signed_entry(bytes, &signer()) else { return };
     assert_eq!(Entry::from_bytes(&entry.to_bytes()).as_ref(), Some(&entry));
     let doc = entry.to_doc();
     assert_eq!(read_log_doc(&doc.id, &doc.rev, &doc.body), Ok(entry.clone()));
@@ -277,7 +288,7 @@ fn manifest_(bytes: &[u8]) {
 }
 
 fn cores() -> Vec<Vec<u8>> {
-    let body = r#"{"a":[1,-2.5e3,"x\u00e9\"",null,true],"b":{"c":{}}}"#;
+    let body = r#"{"a":[1,-2.5e3,1e400,"x\u00e9\"",null,true],"b":{"c":{}}}"#;
     let of = |id: &str, files: &[FileEntry]| {
         enc(&[id.as_bytes(), body.as_bytes(), &manifest::encode(files).unwrap()])
     };
@@ -289,7 +300,45 @@ fn core(bytes: &[u8]) {
     assert_eq!(enc(&[read.id.as_bytes(), read.body.as_bytes(), &manifest]), bytes);
     assert_eq!(content::check(&read.id, &read.body).unwrap(), form);
     assert_eq!(manifest::encode(&read.files).unwrap(), manifest);
-    assert!(serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(&read.body).is_ok());
+    assert!(serde_json::from_str::<HashMap<String, Box<RawValue>>>(&read.body).is_ok());
+}
+
+/// What is encrypted of documents: alone, with files, and together, at both ends and in between.
+fn opened_texts() -> Vec<Vec<u8>> {
+    let (channel, signer) = (channel(), signer());
+    let author = Author { signer: &signer, public: signer.public() };
+    let sealed = |count: usize, files: &[FileEntry]| {
+        let one = |n: usize| {
+            let id = format!("note {n}");
+            let new = NewRevision { id: &id, parent: None, deleted: false, body: r#"{"a":[1.0]}"#, files };
+            prepare_revision(&channel, &new).unwrap()
+        };
+        seal_revisions(&channel, &author, (0..count).map(one).collect()).unwrap()
+    };
+    let file = |name: &str| FileEntry { revpos: 1, ..file_entry(name, 5) };
+    let (alone, together) = (sealed(1, &[file("a"), file("bb")]), sealed(11, &[]));
+    [&alone[0], &together[0], &together[6], &together[10]].map(|sealed| text_of(&channel, sealed)).into()
+}
+
+thread_local! {
+    static OPENING: (Channel, Signer) = (channel(), signer());
+}
+
+fn opened(bytes: &[u8]) {
+    OPENING.with(|(channel, signer)| {
+        let (sealed, is_open) = sealed_text(channel, signer, bytes);
+        let path = [sealed.rev];
+        let (id, stubs, body) = (&sealed.id[..], &sealed.stubs[..], &sealed.body[..]);
+        let received = Received { id, path: &path, deleted: false, stubs, body };
+        let opened = open_revision(channel, &received, &|_| None);
+        assert_eq!(opened.is_ok(), is_open);
+        let read = read_revision(channel, &received);
+        if let Ok(opened) = opened {
+            let read = read.unwrap_or_else(|refusal| panic!("{refusal}"));
+            assert_eq!((&opened.id, &opened.body, opened.path), (&read.id, &read.body, read.path));
+            assert_eq!(channel.remote_id(&opened.id), id);
+        }
+    });
 }
 
 fn sealed(length: usize) -> (FileEntry, Vec<u8>) {

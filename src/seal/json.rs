@@ -136,7 +136,6 @@ impl<'a> Reader<'a> {
         while self.peek()? != b'}' {
             if !members.is_empty() {
                 self.expect(b',')?;
-                self.peek()?;
             }
             let name = self.string()?;
             self.expect(b':')?;
@@ -152,5 +151,46 @@ impl<'a> Reader<'a> {
         }
         self.at += 1;
         Some(Members(members))
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_is_one_reading() {
+        let mut members = Members::parse(r#" { "a" : 10 , "b":0,"c":{"d":"x-_9"}, "e":{} } "#).unwrap();
+        assert_eq!((members.number("a"), members.number("b")), (Ok(10), Ok(0)));
+        assert!(members.end().is_err() && members.has("c") && !members.has("a"));
+        let mut inner = members.object("c").unwrap();
+        assert_eq!((inner.text("d"), inner.end()), (Ok("x-_9"), Ok(())));
+        assert!(members.object("e").unwrap().end().is_ok() && members.end().is_ok());
+        for bad in [
+            r#"{"a":1,"a":1}"#,
+            r#"{"a":1,}"#,
+            r#"{"a":1 "b":2}"#,
+            r#"{,"a":1}"#,
+            r#"{"a" 1}"#,
+            r#"{a":1}"#,
+            r#"{"a:1}"#,
+            r#"{"a":01}"#,
+            r#"{"a":00}"#,
+            r#"{"a":}"#,
+            r#"{"a":-1}"#,
+            r#"{"a":1"#,
+            r#"{"a":1}}"#,
+            r#"{"a":1}{}"#,
+            r#""a":1}"#,
+            r#"{"a":{"b":{}}}"#,
+            r#"{"a":"b c"}"#,
+            r#"{"a":" b"}"#,
+            r#"{"a":"b""#,
+            r#"{"a":18446744073709551616}"#,
+            "",
+        ] {
+            assert_eq!(Members::parse(bad).err(), Some(Refusal::Malformed), "{bad}");
+        }
     }
 }

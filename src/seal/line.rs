@@ -68,3 +68,46 @@ pub(super) fn check(
     }
     Ok((Lineage::Proved, std::iter::once(rev).chain(proved).cloned().collect()))
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::model::RevId;
+
+    fn rev(generation: u64, name: u8) -> Rev {
+        Rev { generation, id: RevId::Hash([name; 16]) }
+    }
+
+    #[test]
+    fn a_history_is_held_against_its_line() {
+        const FIRST: Hash = [7; 32];
+        let nothing = |_: &Rev| None;
+        let held =
+            |path: &[Rev], parent: Option<&Rev>, line: Hash| check(FIRST, path, parent, &line, &nothing);
+        let (one, two, three) = (rev(1, 1), rev(2, 2), rev(3, 3));
+        let (at_two, other) = (next_line(&FIRST, &one), [8; 32]);
+        let at_three = next_line(&at_two, &two);
+        let proved = |path: &[Rev]| Ok((Lineage::Proved, path.to_vec()));
+        let is_no = |outcome| assert_eq!(outcome, Err(Refusal::History));
+        is_no(held(&[], None, FIRST));
+        let path = [one.clone()];
+        assert_eq!(held(&path, None, FIRST), proved(&path));
+        is_no(held(&path, None, other));
+        is_no(held(std::slice::from_ref(&two), None, FIRST));
+        is_no(held(&[one.clone(), rev(0, 9)], None, FIRST));
+        let path = [two.clone(), one.clone()];
+        assert_eq!(held(&path, Some(&one), at_two), proved(&path));
+        assert_eq!(held(&path[..1], Some(&one), at_two), proved(&path));
+        is_no(held(&path, Some(&one), other));
+        is_no(held(&path, Some(&rev(1, 9)), at_two));
+        is_no(held(&[three.clone(), one.clone()], Some(&one), at_two));
+        is_no(held(std::slice::from_ref(&three), Some(&one), at_two));
+        let path = [three, two.clone(), one];
+        assert_eq!(held(&path, Some(&two), at_three), proved(&path));
+        is_no(held(&[path[0].clone(), two.clone(), rev(2, 9)], Some(&two), at_three));
+        let cut = Ok((Lineage::ParentOnly, path[..2].to_vec()));
+        assert_eq!(held(&path[..2], Some(&two), other), cut);
+        assert_eq!(held(&path[..1], Some(&two), other), cut);
+    }
+}

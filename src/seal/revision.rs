@@ -13,6 +13,11 @@ use super::{
 };
 use crate::model::{Rev, RevId, sort_by};
 
+#[cfg(not(target_arch = "wasm32"))]
+pub(super) mod fuzz;
+#[cfg(test)]
+mod tests;
+
 /// What stands around a core inside the ciphertext at least: its length, author, log head, signature, and its
 /// place in the tree that was signed. The way to the root comes after it.
 const TRAILER_BYTES: usize = 4 + 32 + 32 + 64 + 2 + 2;

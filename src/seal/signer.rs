@@ -79,3 +79,53 @@ impl Verified {
         holds
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::seal::{
+        Author, NewRevision, Received, Vault, open_revision, prepare_revision, seal_revisions,
+    };
+
+    #[test]
+    fn what_was_signed_together_is_verified_once() {
+        let entropy = |bytes: &mut [u8]| bytes.fill(3);
+        let (vault, _) = Vault::create(&entropy);
+        let channel = vault.open_channel(None, &vault.create_channel(&entropy).unwrap()).unwrap().channel;
+        let author: Author = vault.author();
+        let prepared = |id| {
+            let new = NewRevision { id, parent: None, deleted: false, body: "{}", files: &[] };
+            prepare_revision(&channel, &new).unwrap()
+        };
+        let all = seal_revisions(&channel, &author, vec![prepared("a"), prepared("b")]).unwrap();
+        let known = &channel.verified().0;
+        assert_eq!(known.borrow().len(), 0);
+        for sealed in all {
+            let path = [sealed.rev];
+            let (id, body) = (&sealed.id, &sealed.body);
+            let received = Received { id, path: &path, deleted: false, stubs: &[], body };
+            open_revision(&channel, &received, &|_| None).unwrap();
+            assert_eq!(known.borrow().len(), 1);
+        }
+    }
+
+    #[test]
+    fn so_many_are_remembered_and_the_bad_ones_never() {
+        let signer = Signer::new(&Key::new([3; 32]));
+        let (public, place) = (signer.public(), Position::new(0, 1).unwrap());
+        let message = |_: u16, root: &Hash| root.to_vec();
+        let verified = Verified::default();
+        let is_good =
+            |leaf: Hash, signature| verified.verify(&public, &signature, (place, leaf, &[]), &message);
+        for n in 0..MOST_VERIFIED as u8 + 3 {
+            assert!(!is_good([n; 32], signer.sign(b"other")));
+            assert_eq!(verified.0.borrow().len(), MOST_VERIFIED.min(n.into()));
+            let signature = signer.sign(&[n; 32]);
+            assert!(is_good([n; 32], signature) && is_good([n; 32], signature));
+            assert!(!is_good([200; 32], signature));
+            let newest = verified.0.borrow().back().map(|signed| signed.signature);
+            assert_eq!(newest, Some(signature));
+        }
+    }
+}

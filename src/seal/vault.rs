@@ -312,3 +312,88 @@ impl Vault {
         Some(vault)
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_vault_has_one_form() {
+        let entropy = |bytes: &mut [u8]| bytes.fill(3);
+        let (mut vault, _) = Vault::create(&entropy);
+        let log = vault.create_channel(&entropy).unwrap();
+        vault.remember(vault.open_channel(None, &log).unwrap().pin);
+        let bytes = vault.to_bytes();
+        let parts = Parts(&bytes).rest().unwrap();
+        let [keys, pins] = [3, 5].map(|at| Parts(parts[at]).rest().unwrap()[0].to_vec());
+        let with = |at: usize, part: &[u8]| {
+            let mut parts = parts.clone();
+            parts.resize(parts.len().max(at + 1), b"");
+            parts[at] = part;
+            Vault::from_bytes(&enc(&parts)).map(|vault| *vault.to_bytes() == *bytes)
+        };
+        assert_eq!(with(0, b"vault1"), Some(true));
+        assert_eq!((with(0, b"vault2"), with(6, b"")), (None, None));
+        for (at, one) in [(3, &keys), (5, &pins)] {
+            assert_eq!(with(at, &enc(&[one])), Some(true));
+            assert_eq!(with(at, &enc(&[&[&one[..], &[0; 4]].concat()])), None);
+            assert_eq!(with(at, &enc(&[&one[..one.len() - 1]])), None);
+        }
+        // A channel's name and what was seen: whole hashes alone.
+        assert_eq!(with(5, &enc(&[&enc(&[&[1; 32], &[2; 64]])])), Some(false));
+        assert_eq!(with(5, &enc(&[&enc(&[&[1; 32], &[2; 63]])])), None);
+    }
+
+    /// Who learned the newest user key alone reads what was sealed before it, epoch by epoch.
+    #[test]
+    fn the_chain_leads_back_to_the_first_epoch() {
+        let entropy = |bytes: &mut [u8]| bytes.fill(3);
+        let (mut vault, code) = Vault::create(&entropy);
+        let mut log = vault.create_channel(&entropy).unwrap();
+        let rotate = |vault: &Vault, log: &mut Vec<Entry>| {
+            let replay = vault.open_channel(None, log).unwrap();
+            let seed = log.len() as u8;
+            log.push(vault.rotate(&replay, &|bytes: &mut [u8]| bytes.fill(seed)).unwrap());
+        };
+        rotate(&vault, &mut log);
+        rotate(&vault, &mut log);
+        log.push(vault.rotate_user_key(&code, &|bytes: &mut [u8]| bytes.fill(9)).unwrap());
+        rotate(&vault, &mut log);
+        let epochs = |vault: &Vault| {
+            let channel = vault.open_channel(None, &log).unwrap().channel;
+            assert_eq!(channel.current().unwrap().number, 4);
+            channel.epochs().iter().map(|epoch| (epoch.number, epoch.id())).collect::<Vec<_>>()
+        };
+        let all = epochs(&vault);
+        assert_eq!(all.iter().map(|(number, _)| *number).collect::<Vec<_>>(), [1, 2, 3, 4]);
+        vault.user_keys.remove(0);
+        assert_eq!(epochs(&vault), all);
+    }
+
+    /// A channel of several members is not taken for one that has its owner alone, whoever of its devices says so.
+    #[test]
+    fn an_epoch_is_for_its_owner_alone() {
+        let entropy = |bytes: &mut [u8]| bytes.fill(3);
+        let (vault, _) = Vault::create(&entropy);
+        let log = vault.create_channel(&entropy).unwrap();
+        let Replay { channel, heads, .. } = vault.open_channel(None, &log).unwrap();
+        let epoch = Epoch::new(channel.ch(), 2, Key::new([5; 32]));
+        let current = |members: Hash| {
+            let (_, key, user_key) = vault.newest_user_key().unwrap();
+            let aad = wrap_aad(channel.ch(), &epoch.id(), &members, &vault.account, key);
+            let secret = [*epoch.key.expose(), *channel.id_key().expose()].concat();
+            let sealed = wrap(user_key, "channel", &aad, &secret);
+            let wraps = vec![Wrap { kind: "uk1".to_owned(), account: vault.account, key: *key, sealed }];
+            let (commitment, back) = (*epoch.commitment(), Vec::new());
+            let op = Op::Epoch { number: 2, id: epoch.id(), commitment, members, back, wraps };
+            let draft = Draft { scope: Scope::Channel(*channel.ch()), prev: &heads, seen: &[], op };
+            let entry = make_entry(&vault.device, &vault.public, draft);
+            let replay = vault.open_channel(None, &[&log[..], &[entry]].concat()).unwrap();
+            let refused: Vec<_> = replay.refused.iter().map(|(_, refusal)| *refusal).collect();
+            (replay.channel.current().unwrap().number, refused)
+        };
+        assert_eq!(current(single_owner(&vault.account)), (2, vec![]));
+        assert_eq!(current([9; 32]), (1, vec![Refusal::NotOpened]));
+    }
+}
