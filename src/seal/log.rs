@@ -9,7 +9,8 @@
 
 mod entry;
 mod replay;
-#[cfg(test)]
+// What they sign by hand is there with the fuzz targets, natively.
+#[cfg(all(test, not(target_arch = "wasm32")))]
 mod tests;
 
 pub(super) use entry::{Draft, Op, Scope, UserKey, Wrap, make_entry};
