@@ -51,7 +51,7 @@ fn indexes(db: &Database) -> Value {
 }
 
 fn recorded() -> Value {
-    serde_json::from_str(include_str!("vectors/couchdb/find-3.5.0.json")).unwrap()
+    serde_json::from_str(include_str!("vectors/couchdb/find/3.5.0.json")).unwrap()
 }
 
 fn list<'a>(of: &'a Value, name: &str) -> &'a [Value] {

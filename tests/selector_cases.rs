@@ -130,7 +130,7 @@ fn ascii_sorts_as_in_icu() {
     }
 }
 
-/// As CouchDB's selectors compare them; see `vectors/couchdb/find-3.5.0.json`.
+/// As CouchDB's selectors compare them; see `vectors/couchdb/find/3.5.0.json`.
 #[test]
 fn ids_are_compared_by_their_bytes() {
     for (bound, yes, no) in [("a", ["b", "~"], ["B", "_"]), ("Z", ["a", "é"], ["A", "-"])] {

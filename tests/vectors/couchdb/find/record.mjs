@@ -1,8 +1,8 @@
 #!/usr/bin/env node
-// Records what a real CouchDB answers to `_find` and `_index`, into find-<version>.json beside this file: the same requests of
+// Records what a real CouchDB answers to `_find` and `_index`, into <version>.json beside this file: the same requests of
 // the same documents, first without an index and then with some. tests/native_find.rs reads it.
 //
-//   node tests/vectors/couchdb/find.mjs http://admin:secret@127.0.0.1:5984
+//   node tests/vectors/couchdb/find/record.mjs http://admin:secret@127.0.0.1:5984
 //
 // Makes a database of its own and deletes it.
 import { randomBytes } from 'node:crypto';
@@ -102,8 +102,8 @@ try {
   const { body: listed } = await send('GET', `/${name}/_index`);
   const lines = (list) => list.map((item) => JSON.stringify(item)).join(',\n  ');
   const parts = Object.entries({ docs, created, refused, listed: listed.indexes, bare, indexed });
-  const text = `{\n"about": "What CouchDB ${version} answers to _find and _index; find.mjs records it.",\n${parts.map(([key, list]) => `"${key}": [\n  ${lines(list)}\n]`).join(',\n')}\n}\n`;
-  writeFileSync(path.join(path.dirname(fileURLToPath(import.meta.url)), `find-${version}.json`), text);
+  const text = `{\n"about": "What CouchDB ${version} answers to _find and _index; record.mjs records it.",\n${parts.map(([key, list]) => `"${key}": [\n  ${lines(list)}\n]`).join(',\n')}\n}\n`;
+  writeFileSync(path.join(path.dirname(fileURLToPath(import.meta.url)), `${version}.json`), text);
 } finally {
   await send('DELETE', `/${name}`);
 }
