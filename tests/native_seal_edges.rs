@@ -42,6 +42,18 @@ fn the_longest_id_is_sealed() {
     assert_eq!(Wire::new(&home.seal(&id, "{}"), &[], false).open(home.channel()).unwrap().id, id);
 }
 
+/// pouchdb-server counts anew in which generation an attachment came.
+#[test]
+fn of_what_generation_an_attachment_is_the_manifest_says() {
+    let home = home(&Chance::new(1));
+    let (file, _) = home.attach("n", "f", b"1", &Chance::new(2));
+    let mut wire = Wire::new(&home.seal_on("n", None, false, "{}", &[file]), &[], false);
+    wire.stubs[0].revpos = 7;
+    assert_eq!(wire.open(home.channel()).unwrap().files[0].revpos, 1);
+    wire.stubs[0].length += 1;
+    assert!(wire.open(home.channel()).is_err());
+}
+
 fn text_bytes(sealed: &Sealed) -> usize {
     Envelope::parse(&sealed.body).unwrap().ciphertext.len() - 16
 }
