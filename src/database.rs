@@ -80,9 +80,6 @@ const READ_AHEAD_BLOCKS: u32 = 8;
 
 const HEADER: &str = "header";
 
-/// The format of a sealed channel's database, so that a Settee that knows nothing of sealing leaves it alone.
-const SEALED_FORMAT: u8 = FORMAT + 1;
-
 /// The record with the directory's snapshot.
 const SNAPSHOT: &str = "snapshot";
 
@@ -92,7 +89,7 @@ const SNAPSHOT_BLOCKS: BlockNo = 32;
 /// The record that says what a store is.
 #[derive(Serialize, Deserialize)]
 struct Header {
-    /// [`FORMAT`] when the database was made.
+    /// [`FORMAT`] when the database was made. What knew nothing of sealing knew nothing of format 2.
     format: u8,
     /// Names this database for as long as it lives, in checkpoints above all.
     uuid: String,
@@ -207,15 +204,14 @@ impl Database {
             None => {
                 let mut uuid = [0; 16];
                 platform.random_bytes(&mut uuid);
-                let format = if options.sealed { SEALED_FORMAT } else { FORMAT };
-                let header = Header { format, uuid: hex(&uuid), sealed: options.sealed };
+                let header = Header { format: FORMAT, uuid: hex(&uuid), sealed: options.sealed };
                 let header = serde_json::to_vec(&header).map_err(|_| Error::corrupt("header"))?;
                 // Another tab may be opening it for the first time too: the first header stays.
                 store.put_record(HEADER, header.into(), true).await?
             }
         };
         let header: Header = serde_json::from_slice(&header).map_err(|_| Error::corrupt("header"))?;
-        if header.format > if header.sealed { SEALED_FORMAT } else { FORMAT } {
+        if header.format > FORMAT {
             return Err(crate::log::too_new());
         }
         if options.sealed && !header.sealed {
