@@ -32,6 +32,8 @@ const ASLEEP_MS = 2_500;
 
 // How soon a line is known to be dead. Where a server's lines are held back (pouchdb-server) there are no heartbeats to go by, and
 // a browser keeps connections that died without a word: then it takes `timeout`, a minute unless told otherwise.
+// A photo that goes over such a line (100 kB, at 2 kB a second at the slowest) is given up after 54 s, and the next line may be dead too.
+const PATIENCE_MS = 240_000;
 const OPTIONS = { retry: true, live: true, heartbeat: 800, connection_timeout: 2_000, timeout: 4_000 };
 
 // What became of the lines meanwhile: [what, while asleep, after waking].
@@ -45,9 +47,10 @@ const LINES = [
 ];
 
 for (const [what, happens] of LINES) {
-  test(`a laptop that sleeps while its lines ${what}`, { timeout: 240_000 }, async (t) => {
+  test(`a laptop that sleeps while its lines ${what}`, { timeout: 900_000 }, async (t) => {
     const story = await beginInPage(what);
     t.after(() => story.tab.page.close());
+    story.patience = PATIENCE_MS;
     const { tab, world } = story;
     await startSync(story, OPTIONS);
     await bothTheSame(story);
@@ -76,12 +79,13 @@ for (const [what, happens] of LINES) {
 }
 
 for (const type of ['basic', 'session']) {
-  test(`a laptop that sleeps until its login has ended (${type})`, { timeout: 240_000 }, async (t) => {
+  test(`a laptop that sleeps until its login has ended (${type})`, { timeout: 900_000 }, async (t) => {
     const { couch, proxy } = here;
     if (!couch.auth && type === 'session') return t.skip('this server lets everybody in');
     const story = await beginInPage(`login ${type}`);
     const { page } = story.tab;
     t.after(() => page.close());
+    story.patience = PATIENCE_MS;
     story.url = proxy.dbUrl(story.name, null);
     await startSync(story, { ...OPTIONS, auth: couch.auth ? { ...couch.auth, type } : undefined }, 50);
     await bothTheSame(story);
@@ -138,11 +142,12 @@ const show = ({ tab }, isShown) => tab.page.evaluate((seen) => {
   document.dispatchEvent(new Event('visibilitychange'));
 }, isShown);
 
-test('two tabs, and the one that replicates is frozen', { timeout: 240_000 }, async (t) => {
+test('two tabs, and the one that replicates is frozen', { timeout: 900_000 }, async (t) => {
   const { proxy, couch } = here;
   const story = await beginInPage('two tabs');
   const first = story.tab.page;
   t.after(() => first.close());
+  story.patience = PATIENCE_MS;
   await startSync(story, OPTIONS);
   await bothTheSame(story);
   await waitFor(() => isLive(story), { what: 'being live' });

@@ -72,7 +72,7 @@ export function stories(here) {
     return JSON.stringify(mine) === JSON.stringify(theirs) && [...world.here, ...world.there].every(isThere);
   }
 
-  const bothTheSame = (story, what = 'both sides the same') => waitFor(() => sameLeaves(story), { timeout: 60_000, interval: 100, what })
+  const bothTheSame = (story, what = 'both sides the same') => waitFor(() => sameLeaves(story), { timeout: story.patience ?? 60_000, interval: 100, what })
     .catch((error) => { throw Object.assign(error, { message: `${error.message}\n${lastSaid()}` }); });
 
   // What people do meanwhile: new documents, edits, a deletion, a photo, on each of `sides`. It is added to the world.
