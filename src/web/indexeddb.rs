@@ -45,6 +45,9 @@ enum State {
     Destroyed,
 }
 
+/// How often a connection may die in the same piece of work: several tabs may each try to upgrade the database.
+const MOST_DEATHS: u32 = 5;
+
 struct Shared {
     /// The IndexedDB database's name, and the channel's.
     name: String,
@@ -161,18 +164,17 @@ impl Shared {
         Ok(connection)
     }
 
-    /// Does work in a transaction, and once more if the connection turns out to be dead.
+    /// Does work in a transaction, and anew if the connection turns out to be dead.
     async fn attempt<T>(&self, mut work: impl AsyncFnMut(&Connection) -> Result<T, Failure>) -> Result<T> {
-        let connection = self.connection().await?;
-        match work(&connection).await {
-            Err(Failure::Dead(_)) => {
+        let mut left = MOST_DEATHS;
+        loop {
+            let connection = self.connection().await?;
+            match work(&connection).await {
                 // What the browser closed it would answer the same for ever.
-                connection.close();
-                drop(connection);
-                let connection = self.connection().await?;
-                Ok(work(&connection).await?)
+                Err(Failure::Dead(_)) if left > 0 => connection.close(),
+                done => return Ok(done?),
             }
-            done => Ok(done?),
+            left -= 1;
         }
     }
 
