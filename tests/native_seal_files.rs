@@ -78,6 +78,36 @@ fn memory_is_one_chunk() {
 }
 
 #[test]
+fn what_fills_it_up_comes_chunk_by_chunk() {
+    let chance = Chance::new(1);
+    let home = home(&chance);
+    let length = (64 << 20) + 1;
+    let plain = PlainFile { hash: [0; 32], digest: PlainFile::of(b"").digest, length };
+    let remote = home.channel().remote_id("a");
+    let mut sealer =
+        FileSealer::new(home.channel().ch(), &remote, "f", "t", plain, 1, &|bytes| chance.fill(bytes));
+    let (mut out, mut sealed) = (Vec::new(), 0);
+    let mut take = |out: &mut Vec<u8>| sealed += std::mem::take(out).len() as u64;
+    assert_eq!(sealer.fill_up(&mut out), Err(Refusal::BadDocument), "before its end");
+    for _ in 0..length / 65_536 {
+        sealer.push(&[7; 65_536], &mut out).unwrap();
+        take(&mut out);
+    }
+    sealer.push(&[7], &mut out).unwrap();
+    let mut count = 0;
+    while sealer.fill_up(&mut out).unwrap() {
+        assert!(!out.is_empty() && out.len() <= STREAM_CHUNK_BYTES + TAG_BYTES);
+        take(&mut out);
+        count += 1;
+    }
+    assert!(count > 20, "{count} chunks of almost nothing but zeros");
+    let whole = sealer.sealed_length();
+    sealer.finish(&mut out).unwrap();
+    take(&mut out);
+    assert_eq!(sealed, whole);
+}
+
+#[test]
 fn fewer_or_other_bytes_than_were_hashed_are_noticed() {
     let chance = Chance::new(1);
     let home = home(&chance);

@@ -207,6 +207,10 @@ impl Keys {
             sealer.push(chunk, &mut collected.bytes).map_err(refused)?;
             collected.put_away(false)?;
         }
+        while sealer.fill_up(&mut collected.bytes).map_err(refused)? {
+            collected.put_away(false)?;
+            platform.sleep(0).await;
+        }
         let entry = sealer.finish(&mut collected.bytes).map_err(refused)?;
         Ok((collected.finish()?, entry))
     }

@@ -126,24 +126,32 @@ impl FileSealer {
         self.fill(bytes, out)
     }
 
-    /// Ends it: the last chunk, filled up. Gives the manifest's entry.
+    /// Behind the last plain bytes: fills the chunk up that they end in, or one more, and appends what is sealed of
+    /// it to `out`. Whether there is another; a large file may have many of nothing but zeros.
     ///
     /// Errors: `bad_document` if there were fewer bytes than in the first pass.
-    pub fn finish(mut self, out: &mut Vec<u8>) -> Result<FileEntry, Refusal> {
+    pub fn fill_up(&mut self, out: &mut Vec<u8>) -> Result<bool, Refusal> {
         if self.taken != self.entry.length {
             return Err(Refusal::BadDocument);
         }
-        let mut left = padded_len(self.taken) - self.taken;
-        let zeros = [0; 1024];
-        while left > 0 {
-            let piece = zeros.get(..usize::try_from(left).unwrap_or(zeros.len())).unwrap_or(&zeros);
-            self.fill(piece, out)?;
-            left -= piece.len() as u64;
-        }
+        let held = self.buffer.len() as u64;
+        let left = padded_len(self.taken).saturating_sub(self.index.saturating_mul(CHUNK_BYTES) + held);
+        let now = left.min(CHUNK_BYTES - held);
+        self.buffer.resize(self.buffer.len() + usize::try_from(now).unwrap_or_default(), 0);
         if !self.buffer.is_empty() {
-            let rest = std::mem::take(&mut self.buffer);
-            self.seal(&rest, out)?;
+            let mut whole = std::mem::take(&mut self.buffer);
+            self.seal(&whole, out)?;
+            whole.clear();
+            self.buffer = whole;
         }
+        Ok(left > now)
+    }
+
+    /// Ends it: what is not filled up yet. Gives the manifest's entry.
+    ///
+    /// Errors: `bad_document` if there were fewer bytes than in the first pass.
+    pub fn finish(mut self, out: &mut Vec<u8>) -> Result<FileEntry, Refusal> {
+        while self.fill_up(out)? {}
         self.entry.sealed_digest = Digest(self.md5.finalize().into());
         Ok(self.entry)
     }
