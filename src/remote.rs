@@ -36,6 +36,7 @@ mod multipart;
 mod origin;
 mod parts;
 mod read;
+mod refusals;
 mod replicator;
 mod retry_after;
 mod slots;

@@ -244,6 +244,124 @@ fn a_request_that_is_given_up_while_logging_in_leaves_the_turn_to_the_others() {
     info.unwrap();
 }
 
+/// A CouchDB that counts how often it is shown which password, each time after a while. `good` is the one it takes.
+fn counting(clock: &Rc<Clock>, good: &Rc<RefCell<String>>) -> (Rc<FakeServer>, Rc<RefCell<Vec<String>>>) {
+    let (shown, good): (Rc<RefCell<Vec<String>>>, _) = (Rc::default(), good.clone());
+    let seen = shown.clone();
+    let server = FakeServer::new(clock, move |request, _| {
+        let sent = match request.body.first() {
+            Some(settee::model::Content::Bytes(body)) if path(request).ends_with("/_session") => {
+                serde_json::from_slice::<Value>(body).unwrap()["password"].as_str().unwrap().to_owned()
+            }
+            _ if header(request, "cookie").is_some() => return reply(200, INFO),
+            _ => header(request, "authorization").unwrap_or_default(),
+        };
+        seen.borrow_mut().push(sent.clone());
+        let is_good = *good.borrow() == sent;
+        let waited = vec![Step::Wait(200)];
+        if !is_good {
+            return Reply { before: waited, ..reply(401, WRONG) };
+        }
+        Reply { before: waited, ..reply(200, INFO) }.with_header("set-cookie", "AuthSession=x; Max-Age=600")
+    });
+    (server, shown)
+}
+
+/// Ten databases of one server, asked at once: what their requests gave.
+fn all(clock: &Clock, channels: &[RemoteDatabase]) -> Vec<Result<()>> {
+    clock.run(join_all(channels.iter().map(|db| async { db.info().await.map(|_| ()) })))
+}
+
+#[test]
+fn a_wrong_password_is_shown_once_however_many_databases_have_it() {
+    for kind in ["basic", "session"] {
+        let clock = Clock::new();
+        let password = |text: &str| match kind {
+            "basic" => format!("Basic {}", base64(format!("anna:{text}").as_bytes())),
+            _ => text.to_owned(),
+        };
+        let login = |text: &str| Login {
+            username: "anna".into(),
+            password: text.into(),
+            is_session: kind == "session",
+        };
+        let good = Rc::new(RefCell::new(password("right")));
+        let (server, shown) = counting(&clock, &good);
+        let origins = Rc::new(settee::remote::Origins::default());
+        let channels: Vec<RemoteDatabase> = (0..10)
+            .map(|n| {
+                let auth = json!({"type": kind, "username": "anna", "password": "old"});
+                let mut options: RemoteOptions = serde_json::from_value(json!({ "auth": auth })).unwrap();
+                options.origins = Some(origins.clone());
+                let (platform, url) = (Rc::new(FakePlatform(clock.clone())), format!("http://h:5984/db{n}"));
+                RemoteDatabase::new(server.clone(), platform, &url, options).unwrap()
+            })
+            .collect();
+        let all = || all(&clock, &channels);
+        assert!(
+            all().iter().all(|said| said.as_ref().unwrap_err().reason() == "Name or password is incorrect.")
+        );
+        assert_eq!(shown.take().len(), 1, "{kind}");
+
+        // Who was refused may ask again; the others take that for theirs.
+        clock.run(FakePlatform(clock.clone()).sleep(120_000));
+        assert!(all().iter().all(Result::is_err));
+        assert_eq!(shown.take().len(), 1, "{kind}, later");
+
+        // Nobody is held up by who does not ask any more.
+        clock.run(FakePlatform(clock.clone()).sleep(150_000));
+        assert!(clock.run(channels[9].info()).is_err());
+        assert_eq!(shown.take().len(), 1, "{kind}, another one");
+
+        // A person who mistypes it for all of them at once, and then does not.
+        let typed = |text: &str| {
+            let login = login(text);
+            let credentials = || Credentials::Login(login.clone());
+            clock.run(join_all(channels.iter().map(|db| db.try_log_in(credentials()))))
+        };
+        assert!(typed("wrong").iter().all(Result::is_err));
+        assert_eq!(shown.take().len(), 1, "{kind}, typed");
+        assert!(typed("right").iter().all(Result::is_ok));
+        assert!(all().iter().all(Result::is_ok));
+
+        // Changed at the server: four requests may be on their way already.
+        shown.take();
+        good.replace(password("new"));
+        clock.run(FakePlatform(clock.clone()).sleep(1_000_000));
+        assert!(all().iter().all(Result::is_err));
+        assert!(shown.take().len() <= settee::remote::CONNECTIONS, "{kind}, changed");
+        good.replace(password("right"));
+        assert!(typed("right").iter().all(Result::is_err), "a person waits ten seconds");
+        clock.run(FakePlatform(clock.clone()).sleep(11_000));
+        assert!(typed("right").iter().all(Result::is_ok));
+    }
+}
+
+#[test]
+fn a_server_that_does_not_answer_a_password_holds_the_others_up_for_three_seconds() {
+    let clock = Clock::new();
+    let server = FakeServer::new(&clock, |request, _| match path(request).ends_with("db0") {
+        true => Reply { before: vec![Step::Hang], ..reply(200, INFO) },
+        false => reply(200, INFO),
+    });
+    let origins = Rc::new(settee::remote::Origins::default());
+    let open = |n: u32| {
+        let mut options: RemoteOptions = serde_json::from_value(json!({})).unwrap();
+        options.origins = Some(origins.clone());
+        let platform = Rc::new(FakePlatform(clock.clone()));
+        RemoteDatabase::new(server.clone(), platform, &format!("http://anna:x@h/db{n}"), options).unwrap()
+    };
+    let (hangs, answers) = (open(0), open(1));
+    let began_ms = FakePlatform(clock.clone()).now_ms();
+    let in_time = async {
+        answers.info().await.unwrap();
+        FakePlatform(clock.clone()).now_ms() - began_ms
+    };
+    let (hung, took_ms) = clock.run(futures::future::join(hangs.info(), in_time));
+    assert_eq!(hung.unwrap_err().kind(), Kind::Timeout);
+    assert!(took_ms < 4_000.0, "{took_ms}");
+}
+
 /// Gives what is told, and keeps why it was asked.
 #[derive(Default)]
 struct Desk {
