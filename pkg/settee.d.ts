@@ -293,6 +293,54 @@ export interface FindResult<T extends object = {}> {
   warning?: string;
 }
 
+export interface LiveFindRequest extends FindRequest {
+  /** Ends it, as `cancel()` does. */
+  signal?: AbortSignal | undefined;
+}
+
+/**
+ * What a live query finds now, and what is different from the update before. Frozen. A document that did not change is the
+ * same object as before; one that moved has changed, since what it is sorted by has.
+ */
+export interface LiveFindUpdate<T extends object = {}> {
+  /** All of the result, in order. */
+  readonly docs: readonly ExistingDocument<T>[];
+  /** Those that were not in it: new, changed, or moved up into the limit. In the first update all of them. */
+  readonly added: readonly ExistingDocument<T>[];
+  /** Those that are not in it any more, as they were: deleted, changed, or moved down past the limit. */
+  readonly removed: readonly ExistingDocument<T>[];
+  /** Those that have another revision, as they are now. */
+  readonly changed: readonly ExistingDocument<T>[];
+  /** As `find` has it. */
+  readonly warning?: string;
+}
+
+export type LiveFindEvents<T extends object = {}> = {
+  /** The first result, also where it is empty; then whenever it is another one, once for all that changed meanwhile. */
+  update: [update: LiveFindUpdate<T>];
+  /** It was cancelled, or the database was closed. */
+  complete: [result: LiveFindResult<T>];
+  /** What `find` refuses; `locked` when a sealed channel is locked. It is over then, and `docs` is empty. */
+  error: [error: SetteeError];
+};
+
+export interface LiveFindResult<T extends object = {}> {
+  docs: readonly ExistingDocument<T>[];
+  status: 'cancelled';
+}
+
+/**
+ * The result of a `find`, kept up: an emitter, an async iterable that reads at your pace (what changes between two reads
+ * comes as one update), and a promise of its end. It begins when somebody listens, awaits or iterates. Leaving a
+ * `for await` loop cancels it.
+ */
+export interface LiveFind<T extends object = {}>
+  extends Task<LiveFindResult<T>, LiveFindEvents<T>>, AsyncIterable<LiveFindUpdate<T>> {
+  /** The result as the last update told it; empty before the first. */
+  readonly docs: readonly ExistingDocument<T>[];
+  [Symbol.asyncIterator](): AsyncIterableIterator<LiveFindUpdate<T>>;
+}
+
 export interface IndexDefinition {
   index: {
     /** Which documents have them all is in the index. */
@@ -953,6 +1001,12 @@ export class Database<T extends object = any> implements Emitter<DatabaseEvents>
    * 400 with CouchDB's names for what makes no sense; `locked` as {@link get}.
    */
   find<D extends object = T>(request: FindRequest): Promise<FindResult<D>>;
+  /**
+   * A live query: the result of a `find`, told again whenever it is another one, whoever wrote: this tab, another, a
+   * replication. It ends as a changes feed does: by `cancel()`, when the database is closed, with `locked` when the channel
+   * is. Its code is loaded when it begins, so a service worker, which may not import later, has none.
+   */
+  liveFind<D extends object = T>(request: LiveFindRequest): LiveFind<D>;
   /**
    * Declares an index. It is in memory alone, made when first used and kept up from then on, and ends with the last handle
    * here: a page declares its indexes each time it starts. (CouchDB keeps them in design documents. Here nothing of a sealed

@@ -1,6 +1,6 @@
 // Settee: a CouchDB peer that lives in a web page. The public API is in settee.d.ts.
 import * as glue from './generated/settee_glue.js';
-import { Changes, Emitter, Replication, Sync, breathe, status } from './lib/feed.js';
+import { Changes, Emitter, LiveFind, Replication, Sync, breathe, status } from './lib/feed.js';
 import {
   SetteeError, asText, badOption, badRequest, failure, isObject, isText, lift, open, options, toJson,
 } from './lib/json.js';
@@ -220,6 +220,14 @@ export class Database extends Emitter {
       time = await breathe(time);
     }
     return result;
+  }
+
+  liveFind(request) {
+    const { signal, ...asked } = Object(request);
+    return this.#keep(new LiveFind(signal, async (task) => {
+      const json = toJson(asked, 'request');
+      return (await import('./lib/live.js')).live(task, this, json);
+    }));
   }
 
   async createIndex(index) {

@@ -134,6 +134,33 @@ class Task extends Emitter {
   }
 }
 
+/** A live query. What it does is loaded when somebody asks. */
+export class LiveFind extends Task {
+  docs = [];
+  #updates;
+
+  constructor(signal, start) {
+    super(signal);
+    this._start = start;
+  }
+
+  _begin() {
+    if (!this.ended) this.#updates ??= this._start(this).catch((error) => this._end(error));
+  }
+
+  cancel() {
+    if (this.ended) return;
+    this.cancelled = true;
+    this._end(undefined, { docs: this.docs, status: 'cancelled' });
+  }
+
+  async* [Symbol.asyncIterator]() {
+    this._begin();
+    yield* (await this.#updates)?.() ?? [];
+    await this;
+  }
+}
+
 // For who does not wait for it: the status tells a failure too.
 function unasked(promise) {
   promise.catch(() => {});
