@@ -29,6 +29,8 @@ const ENTRIES_AT_ONCE: usize = 500;
 pub(super) struct Filter {
     ids: Option<HashSet<String>>,
     selector: Option<Selector>,
+    /// The selector sees `_conflicts`.
+    conflicts: bool,
     /// The documents that a sealed channel needs for itself pass too.
     is_replication: bool,
 }
@@ -56,6 +58,7 @@ impl Filter {
         Ok(Self {
             ids: doc_ids.map(|ids| ids.iter().map(key).collect()),
             selector: selector.map(Selector::parse).transpose()?,
+            conflicts: false,
             is_replication: false,
         })
     }
@@ -84,7 +87,8 @@ impl Database {
             }
             Some(seq) => seq_number(seq)?,
         };
-        let filter = Filter::new(&view, options.doc_ids.as_deref(), options.selector.as_ref())?;
+        let mut filter = Filter::new(&view, options.doc_ids.as_deref(), options.selector.as_ref())?;
+        filter.conflicts = options.conflicts && options.style != Some(Style::AllDocs);
         let left = options.limit.unwrap_or(u64::MAX);
         // CouchDB takes a limit of 0 for 1.
         Ok(Changes {
@@ -125,10 +129,12 @@ impl Database {
         let blocks = self.blocks_of(&numbers).await?;
         let mut matching = Vec::new();
         for entry in entries {
-            let (key, name, rev, at) = {
+            let (key, name, at, conflicts) = {
                 let state = self.inner.state.borrow();
                 let found = state.directory.doc(entry.number);
-                (found.id().to_owned(), view.name(&found), found.rev(), found.at())
+                let others = found.others().iter().filter(|(_, deleted)| filter.conflicts && !deleted);
+                let conflicts: Vec<Value> = others.map(|(rev, _)| rev.to_string().into()).collect();
+                (found.id().to_owned(), view.name(&found), found.at(), conflicts)
             };
             let Some(id) = name else {
                 matching.push(entry);
@@ -136,12 +142,12 @@ impl Database {
             };
             let Some(block) = blocks.get(&at.block) else { continue };
             let leaf = view.leaf(&key, read_at(block, at.offset)?.winner()?)?;
+            let mut out = Rendered::default();
+            out.push_leaf(&id, &leaf);
             // A body too deep for a selector to look at matches nothing.
-            let Ok(Value::Object(mut doc)) = serde_json::from_str(&leaf.body) else { continue };
-            doc.insert("_id".to_owned(), id.into());
-            doc.insert("_rev".to_owned(), rev.to_string().into());
-            if leaf.deleted {
-                doc.insert("_deleted".to_owned(), true.into());
+            let Ok(Value::Object(mut doc)) = serde_json::from_str(&out.json) else { continue };
+            if !conflicts.is_empty() {
+                doc.insert("_conflicts".to_owned(), conflicts.into());
             }
             if selector.matches(&Value::Object(doc)) {
                 matching.push(entry);

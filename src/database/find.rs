@@ -195,9 +195,18 @@ impl Find {
             return Ok(());
         }
         let (source, is_sorted) = self.plan();
-        let mut numbers = self.candidates_of(&view, source).await?;
-        if !is_sorted {
-            numbers = self.sorted(&view, &numbers).await?;
+        let unnamed = match &source {
+            Source::Rows(AllDocsOptions { keys: None, .. }) => self.database.unnamed(&view),
+            _ => None,
+        };
+        // What has to be opened for its name is asked of the selector at once.
+        let is_asked = unnamed.is_some();
+        let mut numbers = match unnamed {
+            Some(numbers) => numbers,
+            None => self.candidates_of(&view, source).await?,
+        };
+        if is_asked || !is_sorted {
+            numbers = self.sorted(&view, &numbers, is_sorted).await?;
         }
         if self.request.sort.descending {
             numbers.reverse();
@@ -271,13 +280,13 @@ impl Find {
         Ok(numbers)
     }
 
-    /// Those that match, in the order asked for: by an index of them alone.
-    async fn sorted(&self, view: &View, numbers: &[u32]) -> Result<Vec<u32>> {
+    /// Those that match, in the order asked for or that of their ids: by an index of them alone.
+    async fn sorted(&self, view: &View, numbers: &[u32], by_id: bool) -> Result<Vec<u32>> {
         let mut sorted = Built::default();
         for numbers in numbers.chunks(DOCS_AT_ONCE) {
             for Seen { number, doc, .. } in self.database.seen(view, numbers).await? {
                 if self.request.selector.matches(&doc) {
-                    let key = self.request.sort.key(&doc);
+                    let key = if by_id { Some(Box::default()) } else { self.request.sort.key(&doc) };
                     let state = self.database.inner.state.borrow();
                     sorted.set(number, key, &|a, b| view.by_name(&state.directory, a, b));
                 }

@@ -451,6 +451,16 @@ impl Database {
         Ok(())
     }
 
+    /// The documents that are not deleted, if the names of most of them are not known.
+    pub(super) fn unnamed(&self, view: &View) -> Option<Vec<u32>> {
+        let View::Opened(opened) = view else { return None };
+        let state = self.inner.state.borrow();
+        let total = state.directory.total_count() as u32;
+        let numbers: Vec<u32> = (0..total).filter(|&number| !state.directory.doc(number).deleted()).collect();
+        let unknown = numbers.iter().filter(|&&number| opened.is_unknown(number)).count();
+        (unknown > numbers.len() / 2).then_some(numbers)
+    }
+
     /// Makes sure that the names of all documents are known.
     pub(super) async fn learn_all(&self, view: &View) -> Result<()> {
         let total = self.inner.state.borrow().directory.total_count() as u32;
