@@ -33,7 +33,7 @@ const runs = Number(args.runs || 3);
 const scale = Number(args.scale || 1);
 const timeout = Number(args.timeout || 300) * 1000;
 const size = {
-  docs: Math.round(10000 * scale), puts: Math.round(1000 * scale), gets: Math.round(1000 * scale),
+  docs: Math.round(10000 * scale), puts: Math.round(1000 * scale), gets: Math.round(1000 * scale), finds: 100,
   revDocs: Math.round(1000 * scale), revs: 10, history: 20, deleted: Math.round(2000 * scale), channels: Math.round(50 * scale),
   attachments: Math.round(100 * scale), attachmentBytes: 500 * 1000,
   large: 5, largeBytes: Math.round(20e6 * scale), largeMb: 20 * scale, live: Math.max(5, Math.round(50 * scale)),

@@ -379,10 +379,10 @@ export interface ChangesOptions<T extends object = {}> {
   conflicts?: boolean;
   attachments?: boolean;
   binary?: boolean;
-  /** `all_docs` names every leaf in `changes`. */
+  /** `all_docs` names every leaf in `changes`; a selector looks at the winner, where CouchDB asks each leaf. */
   style?: 'main_only' | 'all_docs';
   doc_ids?: DocumentId[];
-  /** A Mango selector. */
+  /** A Mango selector. It sees attachments as stubs, `_deleted`, and with `conflicts` also `_conflicts`. */
   selector?: { [key: string]: Json };
   /** Only documents for which this is true. */
   filter?: ((doc: ExistingDocument<T>, request: { query: { [key: string]: any } }) => unknown) | '_doc_ids' | '_selector';

@@ -23,6 +23,9 @@ export function adapt(db) {
       await db.put({ _id: id, type: 'photo', _attachments: { [name]: { content_type: blob.type, data: blob } } });
     },
     getAttachment: (id, name) => db.getAttachment(id, name),
+    find: async (request) => (await db.find(request)).docs,
+    createIndex: (fields) => db.createIndex({ index: { fields } }),
+    liveFind: (request, onDocs) => db.liveFind(request).on('update', ({ docs }) => onDocs(docs)),
     pull: async (remote, opts) => finished(await db.replicate.from(withCredentials(remote), options(opts))),
     push: async (remote, opts) => finished(await db.replicate.to(withCredentials(remote), options(opts))),
     async live(remote, onDoc) {

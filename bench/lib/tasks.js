@@ -87,7 +87,7 @@ async function push(t, name, opts, metric) {
 }
 
 // Tasks that need no server, and those of `make bench`.
-export const LOCAL = ['bulk', 'revs', 'puts', 'burst', 'gets', 'all', 'changes', 'cold', 'photos'];
+export const LOCAL = ['bulk', 'revs', 'puts', 'burst', 'gets', 'all', 'changes', 'cold', 'photos', 'find'];
 // Those of `make bench-sealed`.
 export const SEALED = ['bulk', 'all', 'pull', 'photos', 'attPush', 'attPull', 'large', 'unlock'];
 
@@ -256,6 +256,24 @@ export const TASKS = {
     const get = await t.measure('attGet', 'photospull', n, bytes);
     await t.b.call('destroy', 'photospull');
     return { attPull: r, attPullMemory: above, attPullAgain: again, attPullBuffers: buffers, attGet: get };
+  },
+  // Documents by what is in them, on a fresh page: without an index, then with one on `n`.
+  async find(t) {
+    await t.goto();
+    if (!(await t.b.call('hasFind', 'local10k')).find) return { findScan: { na: 'no queries' } };
+    await filledDb(t);
+    await t.goto();
+    const { live } = await t.b.call('hasFind', 'local10k');
+    const find = (...how) => t.measure('find', 'local10k', t.size.docs, ...how);
+    const metrics = {
+      findScan: await find('range', 1), findAgain: await find('range', 1), findSorted: await find('sorted', 1), findIndex: await find('one', 1, 'n'),
+      findOne: await find('one', t.size.finds), findRange: await find('sorted', t.size.finds),
+    };
+    if (!live) return { ...metrics, findLive: { na: 'no live queries' } };
+    const { samples, ...r } = await t.measure('findLive', 'local10k', t.size.live);
+    t.state.filled = false; // there are more now
+    await t.b.call('destroy', 'local10k');
+    return { ...metrics, findLive: { ...r, value: median(samples), samples } };
   },
   // Files of 20 MB, stored; the median of several.
   async large(t) {

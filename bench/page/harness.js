@@ -119,6 +119,50 @@ export function install(contender) {
         },
       };
     },
+    // Documents by what is in them, `times` times: by one value of `n`, or 25 in the order of it.
+    async find(name, total, how, times, index) {
+      const d = await db(name);
+      const r = rng(7);
+      const picks = Array.from({ length: times }, () => Math.floor(r() * (total - 25)));
+      const asked = (n) => (how === 'one' ? { selector: { n } } : how === 'sorted'
+        ? { selector: { n: { $lt: n + 25 } }, sort: [{ n: 'desc' }], limit: 25 } : { selector: { n: { $gte: n, $lt: n + 25 } } });
+      return {
+        async run() {
+          if (index) await d.createIndex([index]);
+          for (const n of picks) {
+            const docs = await d.find(asked(n));
+            const right = how === 'one' ? docs[0]?.n === n && docs.length === 1
+              : docs.length === 25 && (how !== 'sorted' || docs.every((doc, i) => doc.n === n + 24 - i));
+            need(right && docs[0].body.startsWith(CANARY), `find ${how} at ${n}: ${docs.length} docs`);
+          }
+        },
+      };
+    },
+    // A live query of the first 25: from each of some puts, one after another, until it tells.
+    async findLive(name, count) {
+      const d = await db(name);
+      let told;
+      const next = () => new Promise((resolve) => { told = resolve; });
+      let update = next();
+      const live = d.liveFind({ selector: { n: { $lt: 0 } }, sort: ['n'], limit: 25 }, (docs) => told(docs));
+      await update;
+      return {
+        async run() {
+          const samples = [];
+          for (let i = 1; i <= count; i++) {
+            const doc = { ...makeDoc('found', i), n: -i };
+            update = next();
+            const began = performance.now();
+            await d.put(doc);
+            const docs = await update;
+            samples.push(performance.now() - began);
+            need(docs[0].n === -i && docs.length === Math.min(i, 25), `live query after ${i}: ${docs.length} docs`);
+          }
+          live.cancel();
+          return samples;
+        },
+      };
+    },
     // Large files, one after another; the first one is not counted.
     async large(name, count, size) {
       const blobs = Array.from({ length: count + 1 }, (_, i) => photo(i, size));
@@ -187,6 +231,8 @@ export function install(contender) {
       const docs = await d.allDocs();
       need(docs.length === total, `after pull: ${docs.length} docs`);
     },
+
+    hasFind: async (name) => { const { find, liveFind } = await db(name); return { find: !!find, live: !!liveFind }; },
 
     // Remote content in the contender's own form (ciphertext, say).
     // Optional for those who could as well pull what was made without them.

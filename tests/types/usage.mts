@@ -61,6 +61,13 @@ export async function feeds(db: Database<Photo>, signal: AbortSignal): Promise<v
   for await (const change of db.changes({ live: true })) console.log(change.seq, change.changes[0]?.rev);
   const { results, last_seq } = await db.changes({ since: 0, filter: (doc) => doc.type === 'photo' });
   console.log(results.length, last_seq);
+  const found = db.liveFind({ selector: { type: 'photo' }, sort: ['width'], limit: total(), signal });
+  found.on('update', ({ docs, added, removed, changed, warning }) => console.log(docs[0]?.caption, [...added, ...removed, ...changed].length, warning));
+  for await (const { docs } of db.liveFind<Photo>({ selector: {} })) console.log(docs.map(({ caption }) => caption), found.docs.length);
+  const { status }: { status: 'cancelled' } = await found;
+  console.log(status);
+  // @ts-expect-error a result is nobody's to change
+  found.docs.push();
 }
 
 export async function replication(db: Database<Photo>): Promise<boolean> {
