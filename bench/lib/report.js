@@ -28,7 +28,6 @@ const ROWS = [
   ['attPullBuffers', '  of which array buffers, photos among them'],
   ['findScan', 'find 25 of {docs} docs, no index, fresh page'],
   ['findAgain', '  once more'],
-  ['findSorted', '  the highest 25 under a number, sorted'],
   ['findIndex', 'make an index, find one by it'],
   ['findOne', '  {finds} finds of one, one after another'],
   ['findRange', '  {finds} finds of the highest 25 under a number, sorted'],

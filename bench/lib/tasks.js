@@ -266,7 +266,7 @@ export const TASKS = {
     const { live } = await t.b.call('hasFind', 'local10k');
     const find = (...how) => t.measure('find', 'local10k', t.size.docs, ...how);
     const metrics = {
-      findScan: await find('range', 1), findAgain: await find('range', 1), findSorted: await find('sorted', 1), findIndex: await find('one', 1, 'n'),
+      findScan: await find('range', 1), findAgain: await find('range', 1), findIndex: await find('one', 1, 'n'),
       findOne: await find('one', t.size.finds), findRange: await find('sorted', t.size.finds),
     };
     if (!live) return { ...metrics, findLive: { na: 'no live queries' } };
