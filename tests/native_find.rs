@@ -345,8 +345,7 @@ fn a_feed_with_a_selector_hears_in_plain_terms() {
 
 #[test]
 fn a_feed_with_a_selector_tells_of_what_couchdb_tells_of() {
-    let recorded: Value =
-        serde_json::from_str(include_str!("vectors/couchdb/changes/3.5.0.json")).unwrap();
+    let recorded: Value = serde_json::from_str(include_str!("vectors/couchdb/changes/3.5.0.json")).unwrap();
     let db = memory();
     for step in list(&recorded, "steps") {
         let is_branch = step["branch"].is_object();

@@ -32,7 +32,11 @@ export function live(task, db, json) {
   };
   const fail = (error) => {
     if (task.ended) return;
-    task.docs = []; // a lock leaves nothing plain behind
+    // A lock leaves nothing plain behind.
+    shown = undefined;
+    known.clear();
+    for (const reader of readers) reader.length = 0;
+    task.docs = [];
     task._end(error);
   };
   const feed = db.changes({ live: true, since: 'now' });
