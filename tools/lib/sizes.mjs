@@ -34,8 +34,9 @@ export function packageSizes() {
   const files = scripts().map(sizeOf);
   const total = (list) => Object.fromEntries(['raw', 'gzip', 'brotli'].map((key) => [key, list.reduce((sum, file) => sum + file[key], 0)]));
   const isGenerated = ({ file }) => file.startsWith('generated/');
-  // What is loaded only by a live replication, or by who asks for a vault or a live query, is not what a page waits for.
-  const later = ['lib/leader.js', 'lib/live.js', 'lib/vault.js', 'lib/argon2.js'];
+  // What is loaded only by a live replication, or by who asks for a vault, a live query or a server's replication, is not
+  // what a page waits for.
+  const later = ['lib/leader.js', 'lib/live.js', 'lib/server.js', 'lib/vault.js', 'lib/argon2.js'];
   const loader = files.filter((file) => !isGenerated(file) && !later.includes(file.file));
   return {
     wasm: sizeOf('settee.wasm'),
