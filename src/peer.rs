@@ -78,6 +78,8 @@ pub struct ChangesPage {
     pub pending: Option<u64>,
     /// Winners that came along, in any order.
     pub docs: Vec<Along>,
+    /// Documents with leaves whose names are none here; those are not among the `results`.
+    pub odd: Vec<String>,
 }
 
 /// A document that came along with its change.

@@ -155,6 +155,70 @@ fn what_was_not_asked_about_is_not_missing() {
     assert_eq!(lacking, [missing("a")]);
 }
 
+/// CouchDB 3.5 takes each of these with `new_edits: false`, from anybody who may write there.
+const ODD: [&str; 4] =
+    ["1-", "0-aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", "9999999999999999-b", "99999999999999999999-b"];
+
+#[test]
+fn a_revision_whose_name_is_none_stops_no_feed() {
+    let rows = |odd: &str| {
+        [
+            r#"{"seq":"1-x","id":"a","changes":[{"rev":"1-a"}]}"#.to_owned(),
+            format!(r#"{{"seq":"2-x","id":"b","changes":[{{"rev":"{odd}"}},{{"rev":"2-b"}}]}}"#),
+            format!(r#"{{"seq":"3-x","id":"c","changes":[{{"rev":"{odd}"}}]}}"#),
+        ]
+    };
+    for odd in ODD {
+        for wait_ms in [None, Some(5_000)] {
+            let clock = Clock::new();
+            let server = FakeServer::new(&clock, move |request, _| {
+                let (rows, is_line) = (rows(odd), path(request).contains("feed=continuous"));
+                match is_line {
+                    true => Reply::steps(200, vec![send(&format!("{}\n", rows.join("\n"))), Step::Hang]),
+                    false => reply(
+                        200,
+                        &format!(r#"{{"results":[{}],"last_seq":"3-x","pending":0}}"#, rows.join(",")),
+                    ),
+                }
+            });
+            let db = open(&clock, &server, json!({}));
+            let page = clock.run(db.changes(&ChangesQuery::default(), &Seq::zero(), 9, wait_ms)).unwrap();
+            let told: Vec<_> = page.results.iter().map(|row| (row.id.as_str(), row.leaves.clone())).collect();
+            assert_eq!(told, [("a", vec![rev("1-a")]), ("b", vec![rev("2-b")]), ("c", vec![])]);
+            assert_eq!((page.odd, page.last_seq), (vec!["b".to_owned(), "c".to_owned()], Seq(json!("3-x"))));
+        }
+    }
+}
+
+#[test]
+fn nor_does_it_keep_a_document_from_being_sent() {
+    let clock = Clock::new();
+    let server = FakeServer::new(&clock, |_, _| {
+        let odd = json!(ODD.iter().chain(&["1-b"]).collect::<Vec<_>>());
+        reply(200, &json!({"a": {"missing": ["1-a"], "possible_ancestors": odd}}).to_string())
+    });
+    let asked = vec![("a".to_owned(), vec![rev("1-a")])];
+    let lacking = clock.run(open(&clock, &server, json!({})).revs_diff(asked)).unwrap();
+    assert_eq!(lacking, [MissingRevs { possible_ancestors: vec![rev("1-b")], ..missing("a") }]);
+}
+
+/// It proves nothing of the one that was asked for, which must not be taken for sent.
+#[test]
+fn another_document_in_the_place_of_one_is_none() {
+    let clock = Clock::new();
+    let server = FakeServer::new(&clock, |_, _| {
+        reply(
+            200,
+            r#"{"results":[{"id":"a","docs":[{"ok":{"_id":"b","_rev":"1-a"}}]},{"id":"b","docs":[{"ok":{"_id":"b","_rev":"1-a"}}]}]}"#,
+        )
+    });
+    let db = open(&clock, &server, json!({}));
+    let fetched = clock.run(db.bulk_get(vec![missing("a"), missing("b")])).unwrap();
+    let told: Vec<_> =
+        fetched.iter().map(|row| (row.id.as_str(), row.rev.clone(), row.doc.is_ok())).collect();
+    assert_eq!(told, [("a", Some(rev("1-a")), false), ("b", Some(rev("1-a")), true)]);
+}
+
 #[test]
 fn a_page_without_a_place_to_go_on_from_is_none() {
     for last_seq in ["", r#","last_seq":null"#] {

@@ -219,6 +219,7 @@ impl Peer for Database {
                     pending: Some(state.directory.pending(last_seq)),
                     // Asking for them costs no request here.
                     docs: Vec::new(),
+                    odd: Vec::new(),
                 });
             }
         }

@@ -466,7 +466,8 @@ fn body_text(request: &Request) -> Cow<'_, str> {
 
 /// A page that waiting in vain gives.
 pub fn empty(since: &Seq) -> ChangesPage {
-    ChangesPage { results: Vec::new(), last_seq: since.clone(), pending: None, docs: Vec::new() }
+    let last_seq = since.clone();
+    ChangesPage { results: Vec::new(), last_seq, pending: None, docs: Vec::new(), odd: Vec::new() }
 }
 
 #[derive(Deserialize)]
@@ -482,12 +483,26 @@ struct Row<'a> {
 
 #[derive(Deserialize)]
 struct Leaf {
-    rev: Rev,
+    rev: AnyRev,
+}
+
+/// A revision of a server's. CouchDB takes from elsewhere what is no name of one (`1-`, `0-a`, a generation of twenty
+/// digits): one such document must not stop a whole feed.
+pub struct AnyRev(pub Option<Rev>);
+
+impl<'de> Deserialize<'de> for AnyRev {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Self(Cow::<str>::deserialize(deserializer)?.parse().ok()))
+    }
 }
 
 impl Row<'_> {
     fn push_to(self, page: &mut ChangesPage) {
-        let leaves: Vec<Rev> = self.changes.into_iter().map(|leaf| leaf.rev).collect();
+        let count = self.changes.len();
+        let leaves: Vec<Rev> = self.changes.into_iter().filter_map(|leaf| leaf.rev.0).collect();
+        if leaves.len() < count {
+            page.odd.push(self.id.clone());
+        }
         if let Some(doc) = self.doc {
             let json = doc.get();
             let is_whole = |doc: &ReplicatedDoc| {

@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json, value::RawValue};
 
 use super::{
     RemoteDatabase, docs,
+    feed::AnyRev,
     http::{self, Refusal, garbled, is_database_missing},
     url::{attachment_path, doc_path, encode},
 };
@@ -58,9 +59,9 @@ impl RemoteDatabase {
         #[derive(Deserialize)]
         struct Missing {
             #[serde(default)]
-            missing: Vec<Rev>,
+            missing: Vec<AnyRev>,
             #[serde(default)]
-            possible_ancestors: Vec<Rev>,
+            possible_ancestors: Vec<AnyRev>,
         }
         let leaves = self.channel.known.unknown(leaves);
         if leaves.is_empty() {
@@ -74,13 +75,15 @@ impl RemoteDatabase {
         let text = self.http.json("POST", "/_revs_diff", Some(body)).await?;
         let mut missing: HashMap<String, Missing> = http::parse(&text)?;
         let lacking = leaves.into_iter().filter_map(|(id, revs)| {
-            let mut found = missing.remove(&id)?;
+            let Missing { missing, possible_ancestors } = missing.remove(&id)?;
+            let named = |revs: Vec<AnyRev>| revs.into_iter().filter_map(|rev| rev.0).collect::<Vec<Rev>>();
+            let mut missing = named(missing);
             // What was not asked about is not the source's to give.
-            found.missing.retain(|rev| revs.contains(rev));
-            if found.missing.is_empty() {
+            missing.retain(|rev| revs.contains(rev));
+            if missing.is_empty() {
                 return None;
             }
-            Some(MissingRevs { id, revs: found.missing, possible_ancestors: found.possible_ancestors })
+            Some(MissingRevs { id, revs: missing, possible_ancestors: named(possible_ancestors) })
         });
         Ok(lacking.collect())
     }
@@ -298,7 +301,11 @@ pub fn parse_item(id: &str, json: &str) -> Result<Fetched> {
     if let Some(doc) = item.ok {
         let doc = docs::from_json(doc.get());
         let rev = doc.as_ref().ok().map(|doc| doc.rev().to_string());
-        return Ok(fetched(rev, doc));
+        // Of another document it is no answer.
+        return Ok(fetched(
+            rev,
+            doc.and_then(|doc| if doc.id == id { Ok(doc) } else { Err(Error::missing()) }),
+        ));
     }
     if let Some(error) = item.error
         && error.get().starts_with('{')

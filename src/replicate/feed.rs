@@ -24,7 +24,7 @@ use super::{
     lives::{Lives, goes_back},
 };
 use crate::{
-    error::Result,
+    error::{Error, Result},
     model::{Rev, Seq},
     peer::{Along, Change, ChangesPage, ChangesQuery, Fetched, MissingRevs, Peer},
     platform::Platform,
@@ -184,7 +184,8 @@ impl<'a> Feed<'a> {
                     let results = self.first.take();
                     if !results.is_empty() {
                         let last_seq = since.clone();
-                        let page = ChangesPage { results, last_seq, pending: None, docs: Vec::new() };
+                        let docs = Vec::new();
+                        let page = ChangesPage { results, last_seq, pending: None, docs, odd: Vec::new() };
                         return Ok(Some((Some((page, None)), (since, Step::Hold))));
                     }
                     let mut page = self.source.changes(&self.query, &since, limit, None).await?;
@@ -199,7 +200,7 @@ impl<'a> Feed<'a> {
                     };
                     let is_last = is_last || (page.results.is_empty() && !has_moved);
                     let next = if is_last { Step::Announce } else { Step::Read };
-                    self.options.choose(&mut page.results);
+                    self.options.choose(&mut page);
                     if !page.results.is_empty() || has_moved {
                         let since = page.last_seq.clone();
                         return Ok(Some((Some((page, None)), (since, next))));
@@ -227,7 +228,7 @@ impl<'a> Feed<'a> {
                         return Ok(None);
                     }
                     let Some(mut page) = page else { continue };
-                    self.options.choose(&mut page.results);
+                    self.options.choose(&mut page);
                     if page.results.is_empty() {
                         since = page.last_seq;
                         continue;
@@ -298,6 +299,11 @@ impl<'a> Feed<'a> {
             .try_collect()
             .await?;
         came.extend(fetched.into_iter().flatten());
+        came.extend(page.odd.into_iter().map(|id| Fetched {
+            id,
+            rev: None,
+            doc: Err(Error::bad_request("A revision of it has a name that is none.")),
+        }));
         Ok(Batch { last_seq: page.last_seq, pending: page.pending, fetched: came, ancestors, checked, found })
     }
 

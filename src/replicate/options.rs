@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use crate::{
     error::{Error, Kind, Result},
     model::{Member, Seq, options},
-    peer::{Change, ChangesQuery},
+    peer::{ChangesPage, ChangesQuery},
 };
 
 /// The longest pause between two attempts. CouchDB's and PouchDB's ten minutes and more leave a device
@@ -116,9 +116,11 @@ impl Options {
     }
 
     /// Leaves of what the source's feed told what is asked for.
-    pub(super) fn choose(&self, changes: &mut Vec<Change>) {
+    pub(super) fn choose(&self, page: &mut ChangesPage) {
         if let (Some(ids), Some(beside)) = (&self.doc_ids, self.beside) {
-            changes.retain(|change| change.id.starts_with(beside) || ids.contains(&change.id));
+            let is_meant = |id: &String| id.starts_with(beside) || ids.contains(id);
+            page.results.retain(|change| is_meant(&change.id));
+            page.odd.retain(is_meant);
         }
     }
 

@@ -423,6 +423,7 @@ impl Peer for NetPeer {
                     last_seq: since.clone(),
                     pending: None,
                     docs: Vec::new(),
+                    odd: Vec::new(),
                 });
             };
             self.0.known.note(known_life, &page.results);
