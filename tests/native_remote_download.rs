@@ -153,6 +153,24 @@ fn a_line_that_is_cut_without_a_word_or_falls_silent_is_gone_on_with_too() {
     }
 }
 
+/// As damaged as a small one would be: its document's trouble, which waiting does not mend.
+#[test]
+fn one_that_is_shorter_than_its_document_says_did_not_break_off() {
+    let most = 1_500_000;
+    let story = Story::new(move |request, _| {
+        let from = start(request);
+        if from >= most {
+            return reply(416, r#"{"error":"requested_range_not_satisfiable","reason":"x"}"#);
+        }
+        Reply::steps(200, vec![Step::Send(film()[..most].to_vec())])
+    });
+    for _ in 0..2 {
+        let error = story.attempt().unwrap_err();
+        assert_eq!((error.kind(), error.status()), (Kind::Remote, 502), "{error}");
+    }
+    assert_eq!(story.server.open.get(), 0);
+}
+
 #[test]
 fn who_knows_no_ranges_sends_it_all_again() {
     let story = Story::new(|request, number| {

@@ -478,7 +478,7 @@ fn a_document_at_which_a_server_always_fails_is_denied_in_the_end() {
         match how {
             "outcome" => *target.refusal.borrow_mut() = Box::new(|doc| (doc.id == "d02").then(broken)),
             "whole" => target.poison.set(Some("d02")),
-            "read" => source.unreadable.set(Some("d02")),
+            "read" => *source.unreadable.borrow_mut() = Box::new(|id| id == "d02"),
             _ => source.failing(|call, _| (call == "attachment").then(broken)),
         }
         let (ended, told) = run(&source, &target, json!({"retry": true, "batch_size": 4}));
@@ -490,10 +490,40 @@ fn a_document_at_which_a_server_always_fails_is_denied_in_the_end() {
         // Once it is mended it goes over with the next start.
         *target.refusal.borrow_mut() = Box::new(|_| None);
         target.poison.set(None);
-        source.unreadable.set(None);
+        *source.unreadable.borrow_mut() = Box::new(|_| false);
         source.well();
         assert_eq!(run(&source, &target, json!({})).0.unwrap().docs_written, 1);
         assert_eq!(leaves(&a), leaves(&b));
+    }
+}
+
+/// A photo that never comes as it was sent, and another, and another: what is beside them arrives at once, and they are
+/// given up together, each told once.
+#[test]
+fn many_at_which_a_server_fails_keep_back_no_other() {
+    for how in ["attachment", "bulk_get"] {
+        let (a, b) = (filled(6), memory());
+        for n in 0..20 {
+            let name = format!("d{n:02}-photo");
+            futures::executor::block_on(a.put_attachment(&name, "x", None, vec![n].into(), "a/b")).unwrap();
+        }
+        put(&a, json!({"_id": "last"})).unwrap();
+        let (source, target) = (Shaky::new(&a, "a"), Shaky::new(&b, "b"));
+        match how {
+            "attachment" => source.failing(|call, _| (call == "attachment").then(broken)),
+            _ => *source.unreadable.borrow_mut() = Box::new(|id| id.ends_with("photo")),
+        }
+        let mut running = Running::start(&source, &target, json!({"retry": true, "live": true}));
+        while !running.events.borrow().iter().any(|event| event.starts_with("paused ")) {
+            running.turns(1);
+        }
+        assert_eq!(all_docs(&b, json!({})).len(), 7, "{how}");
+        running.turns(2_000);
+        let state = running.handle.state();
+        assert_eq!((state.phase, state.summary.doc_write_failures), (Phase::Live, 20), "{how}");
+        let told = running.events.borrow();
+        let count = |what: &str| told.iter().filter(|event| event.starts_with(what)).count();
+        assert_eq!((count("paused unknown_error"), count("denied ")), (5, 20), "{how} {told:?}");
     }
 }
 

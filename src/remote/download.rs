@@ -47,10 +47,22 @@ impl RemoteDatabase {
         };
         let mut outcome = part.go_on(&self.http, size).await;
         // Once more at once, if that is what it needs: a line that broke says nothing of the next one.
-        if outcome.as_ref().is_err_and(|error| error.kind() == Kind::Network) {
+        let goes_on = match &outcome {
+            Ok(is_whole) => !is_whole,
+            Err(error) => error.kind() == Kind::Network,
+        };
+        if goes_on {
+            let (first, came) = (outcome, part.bytes);
             outcome = part.go_on(&self.http, size).await;
+            if let (Ok(false), Ok(false)) = (&first, &outcome)
+                && part.bytes <= came
+            {
+                // Nobody cuts at the same place twice: there is no more.
+                outcome =
+                    Err(Error::remote(502, "bad_gateway", "An attachment is shorter than it should be."));
+            }
         }
-        match outcome {
+        match outcome.and_then(|is_whole| if is_whole { Ok(()) } else { Err(broken()) }) {
             Ok(()) => part.whole(&self.http).await,
             Err(error) => {
                 if error.is_retryable() && part.bytes > 0 {
@@ -76,11 +88,12 @@ impl Part {
         }
     }
 
-    /// Fetches what is missing.
-    async fn go_on(&mut self, http: &Http, size: u64) -> Result<()> {
+    /// Fetches what is missing. Whether it is all there then; not if the answer ended early without a word, cut by
+    /// somebody in between.
+    async fn go_on(&mut self, http: &Http, size: u64) -> Result<bool> {
         if self.bytes == size {
             // All of it had come when the line broke.
-            return Ok(());
+            return Ok(true);
         }
         let mut request = http.content_request(&self.path);
         if self.bytes > 0 {
@@ -121,8 +134,7 @@ impl Part {
                 self.chunks.push(chunk);
             }
         }
-        // One that ends early without a word was cut by somebody in between.
-        if self.bytes < size { Err(broken()) } else { Ok(()) }
+        Ok(self.bytes >= size)
     }
 
     async fn whole(mut self, http: &Http) -> Result<Content> {

@@ -65,6 +65,8 @@ struct Item {
     status: u64,
     /// As a checkpoint has it.
     json: Value,
+    /// Not only a checkpoint says so: it happened in this replication.
+    is_told: bool,
 }
 
 impl Item {
@@ -89,7 +91,8 @@ impl Denied {
                     && !self.list.iter().any(|known| known.is(&id, &rev))
                 {
                     self.count += 1;
-                    self.put(Item { order: self.count, id, rev, status, json: json.clone() });
+                    let (order, json) = (self.count, json.clone());
+                    self.put(Item { order, id, rev, status, json, is_told: false });
                 }
             }
         }
@@ -112,13 +115,17 @@ impl Denied {
         }
     }
 
-    /// Remembers a failure whose change comes after `seq`. One without a revision cannot be asked for
-    /// again.
-    pub fn add(&mut self, failure: &Failure, seq: &Seq) {
-        let Some(rev) = failure.rev.clone() else { return };
+    /// Remembers a failure whose change comes after `seq`; whether that is news to who is told. One without a revision
+    /// cannot be asked for again.
+    pub fn add(&mut self, failure: &Failure, seq: &Seq) -> bool {
+        let Some(rev) = failure.rev.clone() else { return true };
+        // The attempt that was told of it broke off for another document, and came to this one again.
+        if self.list.iter().any(|known| known.is_told && known.is(&failure.id, &rev)) {
+            return false;
+        }
         let before = self.again.iter().find(|item| item.is(&failure.id, &rev));
         if before.is_some() && failure.status == 404 {
-            return; // The source no longer has it.
+            return true; // The source no longer has it.
         }
         self.count += 1;
         let (order, seq) = before.map_or((self.count, seq.clone()), |before| (before.order, before.seq()));
@@ -136,7 +143,8 @@ impl Denied {
         }
         self.is_news = true;
         let (id, status) = (failure.id.clone(), failure.status.into());
-        self.put(Item { order, id, rev, status, json: json.into() });
+        self.put(Item { order, id, rev, status, json: json.into(), is_told: true });
+        true
     }
 
     fn put(&mut self, item: Item) {

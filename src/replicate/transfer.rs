@@ -51,6 +51,10 @@ const STORED_DOCS: usize = 500;
 /// two of them. A database on this device stores all that is waiting in one commit anyway.
 const WRITES_AT_ONCE: usize = 4;
 
+/// So many documents that the source fails at are passed over in one attempt, so that the others arrive; a server that
+/// fails at everything is not asked for more.
+const MOST_ODD: usize = 50;
+
 /// A revision that the source named and cannot give may be on its way between the server's own nodes:
 /// it is asked for once more after this pause.
 const MISSING_PAUSE_MS: u32 = 1_000;
@@ -76,7 +80,8 @@ impl Transfer<'_> {
     /// and told; none is lost, since the whole batch comes again.
     pub async fn store(&self, batch: Batch) -> Result<Vec<DocRev>> {
         let Batch { fetched, ancestors, .. } = batch;
-        let docs = self.readable(fetched).await?;
+        let mut failed = None;
+        let docs = self.readable(fetched, &mut failed).await?;
         let read = docs.len() as u64;
         self.job.update(|state| state.summary.docs_read += read);
 
@@ -88,7 +93,7 @@ impl Transfer<'_> {
         };
         let mut writes = FuturesUnordered::new();
         let (mut group, mut stored) = (Group::default(), Vec::new());
-        let (mut has_more, mut failed) = (true, None);
+        let (mut has_more, mut odd) = (true, 0);
         loop {
             let is_alone = self.job.suspects.borrow().are_sought() && !group.docs.is_empty();
             let is_due = is_alone || group.is_full(worth_bytes, most_docs) || !has_more;
@@ -116,6 +121,9 @@ impl Transfer<'_> {
                         (self.on_stored)(std::mem::take(&mut stored));
                     }
                     stored = docs;
+                    if outcome.is_err() {
+                        group = Group::default();
+                    }
                     outcome
                 }
                 Step::Arrived(docs) => {
@@ -123,15 +131,26 @@ impl Transfer<'_> {
                     arrived.extend(docs.unwrap_or_default());
                     Ok(())
                 }
-                Step::Filled(doc) => doc.map(|doc| match doc {
-                    Ok(doc) => group.push(doc),
-                    Err(failure) => self.refuse(failure),
-                }),
+                Step::Filled(Ok(Ok(doc))) => {
+                    group.push(doc);
+                    Ok(())
+                }
+                Step::Filled(Ok(Err(failure))) => {
+                    self.refuse(failure);
+                    Ok(())
+                }
+                // It is accused, and the batch comes again for it. The others need not wait for that.
+                Step::Filled(Err(error)) if Suspects::is_odd(&error) && odd < MOST_ODD => {
+                    odd += 1;
+                    failed = failed.or(Some(error));
+                    Ok(())
+                }
+                Step::Filled(Err(error)) => Err(error),
             };
             if let Err(error) = outcome {
-                // What is on its way arrives, and counts; nothing more is begun.
+                // What has come, or is on its way, arrives, and counts; nothing more is begun.
                 failed = failed.or(Some(error));
-                (has_more, group) = (false, Group::default());
+                has_more = false;
                 filled.stop();
             }
         }
@@ -143,7 +162,11 @@ impl Transfer<'_> {
     }
 
     /// The revisions that came, each once: several that were asked for may have one leaf.
-    async fn readable(&self, fetched: Vec<Fetched>) -> Result<Vec<ReplicatedDoc>> {
+    async fn readable(
+        &self,
+        fetched: Vec<Fetched>,
+        failed: &mut Option<Error>,
+    ) -> Result<Vec<ReplicatedDoc>> {
         let mut docs = Vec::with_capacity(fetched.len());
         let mut missing: Vec<MissingRevs> = Vec::new();
         for Fetched { id, rev, doc } in fetched {
@@ -152,7 +175,7 @@ impl Transfer<'_> {
                 (Err(error), Some(rev)) if error.kind() == Kind::NotFound => {
                     missing.push(MissingRevs { id, revs: vec![rev], possible_ancestors: Vec::new() });
                 }
-                (Err(error), rev) => self.refuse_or_fail(&id, rev.as_ref(), error, true)?,
+                (Err(error), rev) => self.refuse_or_fail(&id, rev.as_ref(), error, failed)?,
             }
         }
         if !missing.is_empty() {
@@ -160,7 +183,7 @@ impl Transfer<'_> {
             for Fetched { id, rev, doc } in self.job.source.bulk_get(missing).await? {
                 match doc {
                     Ok(doc) => docs.push(doc),
-                    Err(error) => self.refuse_or_fail(&id, rev.as_ref(), error, true)?,
+                    Err(error) => self.refuse_or_fail(&id, rev.as_ref(), error, failed)?,
                 }
             }
         }
@@ -229,7 +252,7 @@ impl Transfer<'_> {
         });
         let mut rest = stream::iter(rest).buffer_unordered(ALONE_AT_ONCE);
         while let Some(doc) = rest.next().await {
-            let is_over = doc.is_err();
+            let is_over = doc.as_ref().is_err_and(|error| !Suspects::is_odd(error));
             filled.push(doc);
             if is_over {
                 break;
@@ -356,10 +379,22 @@ impl Transfer<'_> {
         failed.map_or(Ok(again), Err)
     }
 
-    fn refuse_or_fail(&self, id: &str, rev: Option<&Rev>, error: Error, is_read: bool) -> Result<()> {
-        let is_denied = || rev.is_some_and(|rev| self.is_denied(&error, id, rev, is_read));
-        if concerns_all(&error, is_read) && !is_denied() {
-            return Err(error);
+    /// What became of a document that could not be read: refused, or what the attempt ends with when the others are
+    /// stored, or at once.
+    fn refuse_or_fail(
+        &self,
+        id: &str,
+        rev: Option<&Rev>,
+        error: Error,
+        failed: &mut Option<Error>,
+    ) -> Result<()> {
+        let is_denied = || rev.is_some_and(|rev| self.is_denied(&error, id, rev, true));
+        if concerns_all(&error, true) && !is_denied() {
+            if !Suspects::is_odd(&error) {
+                return Err(error);
+            }
+            failed.get_or_insert(error);
+            return Ok(());
         }
         self.refuse(Failure::new(id, rev, &error));
         Ok(())
@@ -372,7 +407,9 @@ impl Transfer<'_> {
 
     fn refuse(&self, failure: Failure) {
         let place = self.job.place.borrow().clone().unwrap_or_else(Seq::zero);
-        self.job.denied.borrow_mut().add(&failure, &place);
+        if !self.job.denied.borrow_mut().add(&failure, &place) {
+            return;
+        }
         self.job.update(|state| {
             state.pending = state.pending.map(|pending| pending.saturating_sub(1));
             let summary = &mut state.summary;

@@ -43,8 +43,8 @@ pub struct Shaky {
     pub refusal: RefCell<Refusal>,
     /// A write that has a document of this name in it fails as a whole.
     pub poison: Cell<Option<&'static str>>,
-    /// One that it cannot give.
-    pub unreadable: Cell<Option<&'static str>>,
+    /// Those that it cannot give.
+    pub unreadable: RefCell<Box<dyn Fn(&str) -> bool>>,
     /// What it calls its life, if it is on a server; databases here have none.
     pub instance: RefCell<Option<String>>,
     /// It is on a server all the same.
@@ -68,7 +68,7 @@ impl Shaky {
             fault: RefCell::new(Box::new(|_, _| None)),
             refusal: RefCell::new(Box::new(|_| None)),
             poison: Cell::default(),
-            unreadable: Cell::default(),
+            unreadable: RefCell::new(Box::new(|_| false)),
             instance: RefCell::default(),
             is_away: Cell::default(),
             is_lenient: Cell::default(),
@@ -141,7 +141,7 @@ impl Peer for Shaky {
     fn bulk_get(&self, wanted: Vec<MissingRevs>) -> Pending<'_, Vec<Fetched>> {
         async {
             let mut fetched = Peer::bulk_get(&self.call("bulk_get")?, wanted).await?;
-            for row in fetched.iter_mut().filter(|row| self.unreadable.get() == Some(&row.id)) {
+            for row in fetched.iter_mut().filter(|row| (self.unreadable.borrow())(&row.id)) {
                 row.doc = Err(broken());
             }
             Ok(fetched)
