@@ -30,6 +30,7 @@ use settee::{
 use super::support::*;
 
 type Fault = Box<dyn Fn(&'static str, usize) -> Option<Error>>;
+type Chosen = Box<dyn Fn(&str) -> bool>;
 type Refusal = Box<dyn Fn(&ReplicatedDoc) -> Option<Error>>;
 
 /// A database that fails as it is told.
@@ -44,7 +45,7 @@ pub struct Shaky {
     /// A write that has a document of this name in it fails as a whole.
     pub poison: Cell<Option<&'static str>>,
     /// Those that it cannot give.
-    pub unreadable: RefCell<Box<dyn Fn(&str) -> bool>>,
+    pub unreadable: RefCell<Chosen>,
     /// What it calls its life, if it is on a server; databases here have none.
     pub instance: RefCell<Option<String>>,
     /// It is on a server all the same.
