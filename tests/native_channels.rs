@@ -477,6 +477,27 @@ fn what_is_kept_aside_takes_no_more_room_than_it_may() {
 }
 
 #[test]
+fn ten_thousand_revisions_are_kept_aside_and_no_more() {
+    let (here, _) = Device::first(1);
+    let album = here.begun();
+    let clear = |n: usize| ReplicatedDoc {
+        id: format!("clear-{n}"),
+        path: vec!["1-a".parse().unwrap()],
+        deleted: false,
+        body: "{}".to_owned(),
+        attachments: Vec::new(),
+    };
+    let taken = |numbers: std::ops::Range<usize>| {
+        let outcomes = block_on(album.db.write_replicated(numbers.map(clear).collect())).unwrap();
+        outcomes.iter().filter(|outcome| outcome.is_ok()).count()
+    };
+    assert_eq!((taken(0..9_999), taken(9_999..10_100)), (9_999, 1));
+    // What is held already is no more of it when it comes again.
+    assert_eq!(taken(9_000..10_100), 1_000);
+    assert_eq!(held(&album.db).len(), 10_000);
+}
+
+#[test]
 fn a_recovery_that_is_refused_leaves_nothing_behind() {
     let (here, code) = Device::first(1);
     let (stranger, other_code) = Device::first(2);

@@ -98,8 +98,8 @@ impl Database {
     /// Looks at what comes in: gives what may be stored, as the edit that stores it. In a channel that is not
     /// sealed everything may.
     ///
-    /// Shape:  `waiting` is how many bytes are held already with edits that are not written yet.
-    pub(super) async fn admit(&self, doc: ReplicatedDoc, waiting: &mut u64) -> Result<Edit> {
+    /// Shape:  `waiting` is how much is held already with edits that are not written yet.
+    pub(super) async fn admit(&self, doc: ReplicatedDoc, waiting: &mut Room) -> Result<Edit> {
         if !self.inner.is_sealed {
             return self.check_replica(doc).await;
         }
@@ -173,12 +173,17 @@ impl Database {
     }
 
     /// The edit that keeps a revision aside.
-    async fn held(&self, doc: ReplicatedDoc, error: Error, waiting: &mut u64) -> Result<Edit> {
+    async fn held(&self, doc: ReplicatedDoc, error: Error, waiting: &mut Room) -> Result<Edit> {
+        if self.release(&doc.id, doc.path.first().ok_or_else(Error::missing)?).is_some() {
+            // It is held already, and takes no more room.
+            return self.aside(doc, &error).await;
+        }
         let contents = doc.attachments.iter().filter_map(|attachment| attachment.content.as_ref());
-        *waiting += doc.body.len() as u64 + contents.map(Content::size_bytes).sum::<u64>();
+        waiting.bytes += doc.body.len() as u64 + contents.map(Content::size_bytes).sum::<u64>();
+        waiting.revisions += 1;
         let room = self.held_room().await?;
-        if room.revisions >= MOST_HELD
-            || room.bytes.saturating_add(*waiting) > self.inner.options.quarantine_bytes
+        if room.revisions + waiting.revisions > MOST_HELD
+            || room.bytes.saturating_add(waiting.bytes) > self.inner.options.quarantine_bytes
         {
             return Err(match error.kind() {
                 Kind::Locked => Error::new(

@@ -15,6 +15,7 @@ use serde::Serialize;
 use super::{
     Database, Inner, Job, Reply, State,
     edit::{Change, Edit, EditAttachment, Ready, apply},
+    gate::Room,
     options::{BulkDocsOptions, PutOptions},
     sealing::Keys,
     view::{LOG, View},
@@ -213,7 +214,7 @@ impl Database {
     pub(super) async fn write_replicas(&self, docs: Vec<ReplicatedDoc>) -> Result<Vec<Result<()>>> {
         let mut edits = Vec::with_capacity(docs.len());
         let mut outcomes = Vec::with_capacity(docs.len());
-        let mut waiting = 0;
+        let mut waiting = Room::default();
         let brings_log = docs.iter().any(|doc| doc.id.starts_with(LOG));
         let (holds, mut releases) = (self.held_count() > 0, Vec::new());
         for (index, doc) in docs.into_iter().enumerate() {
