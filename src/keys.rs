@@ -24,7 +24,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     database::{CHANNEL, Database, KeySource, Keys, OpenOptions},
-    error::{Error, Result},
+    error::{Error, Kind, Result},
     platform::Platform,
     seal::{
         Cost, Entropy, Entry, Hash, Key, KeyRecord, Locked, PassphraseLock, Pin, RecoveryCode, Refusal,
@@ -375,7 +375,7 @@ impl KeyStore {
     async fn read(&self) -> Result<()> {
         loop {
             let next = self.inner.next.get();
-            let blocks = self.inner.store.scan(next, SCAN_RECORDS).await?;
+            let blocks = self.inner.store.scan(next, SCAN_RECORDS).await.map_err(unreadable)?;
             let Some(last) = blocks.last() else { return Ok(()) };
             let record = KeyRecord::from_bytes(&last.bytes).map_err(locked)?;
             // Another call may have read on meanwhile.
@@ -510,6 +510,11 @@ impl Begun {
 /// Why keys stay locked, as a caller is told.
 pub fn locked(why: Locked) -> Error {
     Error::remote(0, why.name(), why.reason())
+}
+
+/// A record that is not even bytes is a damaged one.
+fn unreadable(error: Error) -> Error {
+    if error.kind() == Kind::Corrupt { locked(Locked::Malformed) } else { error }
 }
 
 fn refused(refusal: Refusal) -> Error {

@@ -245,17 +245,26 @@ impl RemoteDatabase {
     pub fn put_design<'a>(&'a self, id: &'a str, text: &'a str) -> Pending<'a, bool> {
         async move {
             let path = url::doc_path(id)?;
-            let mut doc: Map<String, Value> = http::parse(text)?;
-            let there: Map<String, Value> = match self.http.json("GET", &path, None).await {
-                Ok(there) => http::parse(&there)?,
-                Err(error) if error.kind() == Kind::NotFound && !http::is_database_missing(&error) => Map::new(),
-                Err(error) => return Err(error),
+            let doc: Map<String, Value> = http::parse(text)?;
+            let mut attempts = 3;
+            let put = loop {
+                let there: Map<String, Value> = match self.http.json("GET", &path, None).await {
+                    Ok(there) => http::parse(&there)?,
+                    Err(error) if error.kind() == Kind::NotFound && !http::is_database_missing(&error) => Map::new(),
+                    Err(error) => return Err(error),
+                };
+                if !there.is_empty() && doc.iter().all(|(name, value)| there.get(name) == Some(value)) {
+                    return Ok(false);
+                }
+                let mut doc = doc.clone();
+                doc.extend(there.into_iter().filter(|(name, _)| name == "_rev"));
+                let put = self.http.json("PUT", &path, Some(Value::Object(doc).to_string())).await;
+                match &put {
+                    // Somebody put one there meanwhile, most likely this one.
+                    Err(error) if error.kind() == Kind::Conflict && attempts > 0 => attempts -= 1,
+                    _ => break put,
+                }
             };
-            if !there.is_empty() && doc.iter().all(|(name, value)| there.get(name) == Some(value)) {
-                return Ok(false);
-            }
-            doc.extend(there.into_iter().filter(|(name, _)| name == "_rev"));
-            let put = self.http.json("PUT", &path, Some(Value::Object(doc).to_string())).await;
             put.map(|_| true).map_err(|error| match error.status() {
                 401 | 403 => Error::new(
                     Kind::Forbidden,

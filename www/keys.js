@@ -36,6 +36,7 @@ export class Keys extends EventTarget {
   /** Forgets keys whose recovery code was shown and not typed back, because the page was left: they open nothing yet. */
   async forgetUnconfirmed() {
     if (this.problem) throw this.problem;
+    await this.#look(); // another tab may have made some
     if (localStorage.getItem(UNCONFIRMED) === null) return;
     if (this.exist) await Vault.destroy();
     localStorage.removeItem(UNCONFIRMED);
@@ -49,11 +50,16 @@ export class Keys extends EventTarget {
 
   /** @returns {Promise<string>} the recovery code; it is kept nowhere */
   async create(passphrase) {
-    localStorage.setItem(UNCONFIRMED, 'yes');
-    const { vault, recoveryCode } = await Vault.create({ passphrase });
-    this.#vault = vault;
     await this.#look();
-    return recoveryCode;
+    if (!this.exist) localStorage.setItem(UNCONFIRMED, 'yes'); // those of another tab are not ours to mark
+    try {
+      const { vault, recoveryCode } = await Vault.create({ passphrase });
+      this.#vault = vault;
+      return recoveryCode;
+    } finally {
+      await this.#look();
+      if (!this.exist) localStorage.removeItem(UNCONFIRMED);
+    }
   }
 
   /** @param {{passphrase: string} | {recoveryCode: string} | {device: true}} secret */
@@ -65,6 +71,7 @@ export class Keys extends EventTarget {
   /** Brings the account of a code to this device. `database` has pulled something of it. */
   async recover(database, recoveryCode) {
     this.#vault = await Vault.recover({ recoveryCode, database });
+    localStorage.removeItem(UNCONFIRMED);
     await this.#look();
   }
 

@@ -116,7 +116,7 @@ export class Vault extends Emitter {
     this._lockHere();
     this._tell('lock');
     // Who locks it wants to be asked the next time.
-    await deviceKey('readwrite', (store) => store.delete(DEVICE));
+    await alone(forgetDevice);
   }
 
   async rotateKeys(database) {
@@ -155,18 +155,20 @@ export class Vault extends Emitter {
 
   async stayUnlocked(stays) {
     this.#mustBeOpen();
-    if (!stays) {
-      await deviceKey('readwrite', (store) => store.delete(DEVICE));
-      await this.#raw.endStay();
-      return;
-    }
-    if (STORAGE === 'memory' || !globalThis.crypto?.subtle) {
+    if (stays && (STORAGE === 'memory' || !globalThis.crypto?.subtle)) {
       throw new SetteeError(0, 'device_unavailable', 'This browser cannot keep this page unlocked (it needs https and storage). The passphrase and the recovery code go on working.');
     }
+    await alone(() => (stays ? this.#stay() : forgetDevice().then(() => this.#raw.endStay())));
+  }
+
+  async #stay() {
     const key = await crypto.subtle.generateKey({ name: 'AES-GCM', length: 256 }, false, ['encrypt', 'decrypt']);
     const algorithm = { name: 'AES-GCM', iv: crypto.getRandomValues(new Uint8Array(12)), additionalData: BOUND_TO };
     const sealed = await using(this.#raw.stayUnlocked(), (bytes) => crypto.subtle.encrypt(algorithm, key, bytes));
     await deviceKey('readwrite', (store) => store.put({ key, iv: algorithm.iv, sealed }, DEVICE));
+    if (!this.locked) return;
+    await forgetDevice(); // it was locked meanwhile
+    this.#mustBeOpen();
   }
 
   async _status() {
@@ -284,6 +286,14 @@ async function named(engine, detail) {
 
 const DEVICE = 'device';
 const BOUND_TO = new TextEncoder().encode('settee device lock 1');
+
+const forgetDevice = () => deviceKey('readwrite', (store) => store.delete(DEVICE));
+
+/** One at a time in all tabs: what seals the device's key and what it opens are kept in two databases. */
+async function alone(act) {
+  const locks = STORAGE === 'indexeddb' && globalThis.navigator?.locks;
+  return locks ? locks.request('settee-device', act) : act();
+}
 
 /** The key that cannot be read out, and what it seals. */
 async function deviceKey(mode, act) {

@@ -9,9 +9,9 @@ const validate = vm.runInNewContext(`(${read('../../src/seal/guard.js.txt')})`);
 const { revisions, channel: { log } } = JSON.parse(read('../vectors/seal/v1.json'));
 
 const person = { name: 'somebody', roles: [] };
-function answer(doc, userCtx = person) {
+function answer(doc, userCtx = person, before = null) {
   try {
-    validate(doc, null, userCtx, {});
+    validate(doc, before, userCtx, {});
     return 'ok';
   } catch (error) {
     assert.equal(typeof error.forbidden, 'string', `it threw ${error}`);
@@ -69,4 +69,6 @@ test('everything else is refused', () => {
     assert.doesNotMatch(said, /Holiday/, 'contents are not repeated');
   }
   assert.match(answer({ _id: '_design/guard' }), /administrator/);
+  // A log entry has one revision: with another on top, a device that comes new would not find it.
+  assert.match(answer(entry, person, entry), /neither changed/);
 });
