@@ -106,6 +106,10 @@ async function enter(parts) {
     return;
   }
   await begin();
+  if (app.store.locked && keys.problem?.name === 'malformed_keys') {
+    door.damaged(app);
+    return;
+  }
   if (app.store.locked && keys.problem) throw keys.problem;
   if (app.store.locked && (app.store.waiting || !keys.exist)) { // begun on another visit
     door.join(app, app.memory.url);

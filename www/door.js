@@ -29,6 +29,7 @@ export class Door {
   #code = '';
   #passphrase = null; // what is still to be set where somebody joins
   #begins = false; // whether unlocking is for a new gallery
+  #mends = false; // whether what is kept of the keys cannot be read
   #byCode = false;
 
   /**
@@ -282,6 +283,14 @@ export class Door {
     this.#unlocking('Your photos are locked');
   }
 
+  /** The gallery is there, and its keys are damaged. */
+  damaged(app) {
+    this.#mends = true;
+    this.locked(app);
+    $('unlock-heading').textContent = 'The keys in this browser are damaged';
+    complain('unlock', 'Your photos are here as they were. The recovery code makes the keys anew.');
+  }
+
   /** How many photos wait. */
   behind(words) {
     $('behind').textContent = words;
@@ -318,7 +327,9 @@ export class Door {
     if (!text) return complain('unlock', isCode ? 'Type your recovery code.' : 'Type your passphrase.', field);
     try {
       await busy($('unlock-form').querySelector('[type=submit]'), async () => {
-        await this.#keys.unlock(isCode ? { recoveryCode: text } : { passphrase: text });
+        if (this.#mends) await this.#keys.mend(this.#app.store.database, text);
+        else await this.#keys.unlock(isCode ? { recoveryCode: text } : { passphrase: text });
+        this.#mends = false;
         if (!this.#begins) await this.#app.store.unlock(this.#keys.vault);
         else this.#app = await this.#start({ vault: this.#keys.vault, create: true });
       });

@@ -75,6 +75,18 @@ export class Keys extends EventTarget {
     await this.#look();
   }
 
+  /** Makes them anew from the gallery's `database` where what is kept of them here cannot be read. */
+  async mend(database, recoveryCode) {
+    try {
+      return await this.unlock({ recoveryCode }); // it also says whether the code is written well
+    } catch (error) {
+      if (!['malformed_keys', 'no_vault'].includes(error.name)) throw error;
+    }
+    await Vault.destroy();
+    await this.recover(database, recoveryCode);
+    this.problem = null;
+  }
+
   async changePassphrase(passphrase) {
     await this.#vault.changePassphrase(passphrase);
     await this.#look();

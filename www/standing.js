@@ -2,8 +2,6 @@
 
 import { clock, count } from './words.js';
 
-const photos = (n) => count(n, 'photo');
-
 /** A server's own words, to go into a sentence of ours; its full stop is left out. */
 export const reasonOf = (error) => String(error?.reason || error?.message || error?.name || 'no reason given').replace(/\.$/, '');
 
@@ -13,17 +11,17 @@ const trouble = ({ status, name }) => (
   [429, 503].includes(status) ? 'the server is busy' : status >= 500 && name !== 'timeout' ? 'the server has trouble' : 'the server does not answer'
 );
 
-const waits = (n, why, otherwise = '') => {
-  if (n) return `${photos(n)} to send – ${why}`;
+const waits = (n, what, why, otherwise = '') => {
+  if (n) return `${count(n, what)} to send – ${why}`;
   return why.charAt(0).toUpperCase() + why.slice(1) + otherwise;
 };
 
-function moving({ push, pull, pending: { up, down } }) {
+function moving({ push, pull, pending: { up, down } }, what) {
   const sends = push.phase === 'catching-up' && up;
   const receives = pull.phase === 'catching-up' && down;
-  if (sends && receives) return `Sending ${sends.toLocaleString()}, receiving ${photos(receives)}…`;
-  if (sends) return `Sending ${photos(sends)}…`;
-  return receives ? `Receiving ${photos(receives)}…` : 'Looking for changes…';
+  if (sends && receives) return `Sending ${sends.toLocaleString()}, receiving ${count(receives, what)}…`;
+  if (sends) return `Sending ${count(sends, what)}…`;
+  return receives ? `Receiving ${count(receives, what)}…` : 'Looking for changes…';
 }
 
 /** Up to date, but for what one side did not take. */
@@ -41,22 +39,23 @@ function refusal(denied) {
 
 /**
  * @param {import('settee').SyncStatus} status
- * @param {{host: string, hasLogin: boolean, denied: {direction: string, doc: Error}[] | null}} about the server;
- *   whether a name was given before; what was refused, as far as this page heard of it (`null`: nothing was)
+ * @param {{host: string, hasLogin: boolean, denied: {direction: string, doc: Error}[] | null, what: string}} about the
+ *   server; whether a name was given before; what was refused, as far as this page heard of it (`null`: nothing
+ *   was); what it is that goes over
  * @returns {{state: string, text: string, more: string}} `state` for tests and colours, a short sentence, and
  *   what else there is to say where there is room for it
  */
-export function standing(status, { host, hasLogin, denied }) {
+export function standing(status, { host, hasLogin, denied, what }) {
   const { phase, error, push, pull } = status;
   const up = status.pending.up;
   const ways = [push, pull].filter((way) => way.phase === phase);
   switch (phase) {
     case 'connecting': return { state: 'connecting', text: `Connecting to ${host}…`, more: '' };
-    case 'catching-up': return { state: 'busy', text: moving(status), more: '' };
+    case 'catching-up': return { state: 'busy', text: moving(status, what), more: '' };
     case 'live': return denied ? refusal(denied) : { state: 'idle', text: 'Up to date', more: `Everything here is on ${host} too.` };
     case 'offline': return {
       state: 'offline',
-      text: waits(up, `offline since ${clock(status.since)}`, ', will retry'),
+      text: waits(up, what, `offline since ${clock(status.since)}`, ', will retry'),
       more: `${host} cannot be reached. ${goesOn}`,
     };
     case 'waiting': {
@@ -66,21 +65,21 @@ export function standing(status, { host, hasLogin, denied }) {
       const when = isLong ? `next try at ${clock(retryAt)}` : 'will retry';
       return {
         state: 'waiting',
-        text: waits(up, `${trouble(error ?? {})}, ${when}`),
+        text: waits(up, what, `${trouble(error ?? {})}, ${when}`),
         more: `${error ? `It says: ${reasonOf(error)}. ` : ''}${goesOn}`,
       };
     }
     case 'needs-auth': return {
       state: 'sign-in',
-      text: waits(up, hasLogin ? 'please sign in again' : 'please sign in'),
+      text: waits(up, what, hasLogin ? 'please sign in again' : 'please sign in'),
       more: `${host} asks who you are. Your photos stay on this device meanwhile.`,
     };
     case 'paused': {
-      if (!error) return { state: 'paused', text: waits(up, 'paused'), more: 'Nothing is sent or received until you go on.' };
+      if (!error) return { state: 'paused', text: waits(up, what, 'paused'), more: 'Nothing is sent or received until you go on.' };
       const here = pull.phase === 'paused' && pull.error;
       return here
         ? { state: 'full', text: 'This device is full: free some space', more: 'New photos come once there is room. Those here are safe and still sent.' }
-        : { state: 'full', text: waits(up, 'the server is full'), more: `${host} has no room left. ${goesOn}` };
+        : { state: 'full', text: waits(up, what, 'the server is full'), more: `${host} has no room left. ${goesOn}` };
     }
     default:
       if (error?.name === 'other_channel') {

@@ -58,8 +58,10 @@ const KNOWN = { // by the error's name
 
 /** Why a passphrase or a code did not unlock. */
 export function unlockWords(error, isCode) {
+  const another = 'The code is written well, but it is not the one of this gallery.';
+  if (error.name === 'nothing_to_recover') return another;
   if (error.name === 'wrong_secret') {
-    return isCode ? 'The code is written well, but it is not the one of this gallery.'
+    return isCode ? `${another} If you are sure that it is, the keys in this browser are damaged: open the gallery in another one.`
       : 'That did not unlock it. Look at capital letters and at the keyboard’s language.';
   }
   return plain(error);
