@@ -39,7 +39,7 @@ export async function create(module, asked) {
 
 export async function recover(module, asked) {
   const { database, ...given } = only(asked, ['recoveryCode', 'passphrase']);
-  if (!database?._shared) throw badRequest('Vault.recover() takes a `database` that was opened sealed and has replicated');
+  if (!database?._shared || database.sealed === undefined) throw badRequest('Vault.recover() takes a `database` that was opened sealed and has replicated');
   const code = asText(given.recoveryCode, 'Recovery code');
   const vault = await its(module);
   const engine = await database._shared.engine;

@@ -425,15 +425,17 @@ fn merged(
     let rev = leaf.rev.clone();
     tree.merge(path, leaf.deleted)?;
     tree.stem(revs_limit);
-    let mut bodies: Vec<StoredLeaf> = current.map_or_else(Vec::new, |doc| doc.leaves.clone());
+    // The best last, so that each is found where it is looked for first: there may be thousands.
+    let own = current.map_or(&[][..], |doc| &doc.leaves);
+    let mut bodies: Vec<StoredLeaf> = own.iter().rev().cloned().collect();
     if !bodies.iter().any(|body| body.rev == leaf.rev) {
         bodies.push(leaf);
     }
     // Only leaves keep their bodies here; older ones are found through `prev` until compaction.
     let mut leaves = Vec::with_capacity(bodies.len());
     for index in tree.leaves() {
-        if let Some(at) = bodies.iter().position(|body| body.rev == tree.nodes()[index].rev) {
-            leaves.push(bodies.swap_remove(at));
+        if let Some(at) = bodies.iter().rposition(|body| body.rev == tree.nodes()[index].rev) {
+            leaves.push(bodies.remove(at));
         }
     }
     let is_same = current.is_some_and(|doc| {

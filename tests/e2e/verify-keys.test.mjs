@@ -67,6 +67,21 @@ test('who locks it in one tab while another is about to stay unlocked is asked t
   for (const each of [one, other]) await each.close();
 });
 
+test('a database that was closed recovers nothing', { timeout: 60_000 }, async () => {
+  const page = await tab();
+  assert.deepEqual(await page.evaluate(async () => {
+    const { vault, recoveryCode } = await Vault.create();
+    await (await Database.open('closed', { vault, create: true })).close();
+    await Vault.destroy();
+    const database = await Database.open('closed', { sealed: true });
+    await database.close();
+    const closed = (await failure(Vault.recover({ recoveryCode, database })))?.name;
+    const { exists } = await Vault.status();
+    return [closed, exists, await failure(Vault.recover({ recoveryCode, database: await Database.open('closed', { sealed: true }) }))];
+  }), ['bad_request', false, null]);
+  await page.close();
+});
+
 test('whatever lies in place of the key record is told as damaged keys', { timeout: 60_000 }, async () => {
   const page = await tab();
   await page.evaluate(() => Vault.create());
