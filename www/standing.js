@@ -19,9 +19,9 @@ const waits = (n, what, why, otherwise = '') => {
 function moving({ push, pull, pending: { up, down } }, what) {
   const sends = push.phase === 'catching-up' && up;
   const receives = pull.phase === 'catching-up' && down;
-  if (sends && receives) return `Sending ${sends.toLocaleString()}, receiving ${count(receives, what)}…`;
+  if (sends && receives) return `Sending ${sends.toLocaleString()}, receiving ${count(receives, 'photo')}…`;
   if (sends) return `Sending ${count(sends, what)}…`;
-  return receives ? `Receiving ${count(receives, what)}…` : 'Looking for changes…';
+  return receives ? `Receiving ${count(receives, 'photo')}…` : 'Looking for changes…';
 }
 
 /** Up to date, but for what one side did not take. */
@@ -41,7 +41,7 @@ function refusal(denied) {
  * @param {import('settee').SyncStatus} status
  * @param {{host: string, hasLogin: boolean, denied: {direction: string, doc: Error}[] | null, what: string}} about the
  *   server; whether a name was given before; what was refused, as far as this page heard of it (`null`: nothing
- *   was); what it is that goes over
+ *   was); what it is that is sent
  * @returns {{state: string, text: string, more: string}} `state` for tests and colours, a short sentence, and
  *   what else there is to say where there is room for it
  */

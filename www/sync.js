@@ -98,7 +98,8 @@ export class Sync extends EventTarget {
     // Another tab may have heard of those that this page did not.
     const failures = status.push.docWriteFailures + status.pull.docWriteFailures;
     const denied = this.#denied.size || failures > this.#heard ? [...this.#denied.values()] : null;
-    const what = this.#store.sealed ? 'change' : 'photo'; // keys go over with the photos, and nobody can tell which is which
+    // At first the keys of a private gallery go along, and there is more to send than there are photos.
+    const what = status.pending.up > this.#store.photos.length ? 'change' : 'photo';
     this.#say(standing(status, { host: hostOf(this.url), hasLogin: Boolean(new URL(this.url).username), denied, what }));
   }
 
