@@ -14,7 +14,7 @@ export async function censusOf({ changes, bulkGet }) {
     for (const { id, docs } of await bulkGet(wanted.slice(at, at + 100))) {
       for (const { ok, error } of docs) {
         if (!ok) throw new Error(`${id}: the feed names a leaf that cannot be read: ${JSON.stringify(error)}`);
-        census[id] ??= {};
+        if (!Object.hasOwn(census, id)) census[id] = {};
         if (census[id][ok._rev]) throw new Error(`${id}: the leaf ${ok._rev} is there twice`);
         census[id][ok._rev] = await leafOf(ok);
       }
@@ -27,7 +27,7 @@ export async function censusOf({ changes, bulkGet }) {
 export async function leavesOf({ changes }) {
   const leaves = {};
   for (const { id, changes: revs } of await changes()) {
-    if (leaves[id]) throw new Error(`${id}: the feed names it twice`);
+    if (Object.hasOwn(leaves, id)) throw new Error(`${id}: the feed names it twice`);
     leaves[id] = revs.map(({ rev }) => rev).sort();
     if (new Set(leaves[id]).size < revs.length) throw new Error(`${id}: the feed names a leaf twice: ${leaves[id]}`);
   }
