@@ -243,6 +243,22 @@ fn a_checkpoint_is_not_written_into_another_database() {
     }
 }
 
+/// It would be asked, and would answer, as fast as the line can.
+#[test]
+fn a_source_that_tells_the_same_again_and_again_is_not_asked_without_a_pause() {
+    let (source, target) = pair(&filled(2), &memory());
+    put_away(&source, Server::TellsLives);
+    source.repeats.set(true);
+    let mut story = Story::start(&source, &target, live());
+    story.turns();
+    let asked = source.count("wait");
+    for _ in 0..10 {
+        story.pass(1_000);
+    }
+    let more = source.count("wait") - asked;
+    assert!((1..=20).contains(&more), "{more} in ten seconds");
+}
+
 #[test]
 fn who_waits_asks_seldom() {
     for server in SERVERS {

@@ -59,8 +59,8 @@ const MOST_WORTH: i64 = 16 * REQUEST_BYTES;
 /// …and this.
 const LEAST_WORTH: i64 = -256 * REQUEST_BYTES;
 
-/// A live source that answers at once with nothing, though it was asked to wait, is asked again no
-/// sooner than this.
+/// A live source that answers at once with nothing, or with what it told before, though it was asked to wait, is
+/// asked again no sooner than this.
 const MIN_WAIT_MS: u32 = 1_000;
 
 /// What the feed gives.
@@ -253,7 +253,8 @@ impl<'a> Feed<'a> {
             Either::Right((page, doubt)) => (page?, doubt),
         };
         let waited_ms = self.platform.now_ms() - asked_ms;
-        if page.results.is_empty() && waited_ms < f64::from(MIN_WAIT_MS) {
+        let is_vain = page.results.is_empty() || page.last_seq == *since || goes_back(since, &page.last_seq);
+        if is_vain && waited_ms < f64::from(MIN_WAIT_MS) {
             let pause = self.platform.sleep(MIN_WAIT_MS);
             if let Either::Left(_) = select(doubt, pause).await {
                 return Ok(None);
