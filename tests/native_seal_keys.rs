@@ -260,6 +260,10 @@ fn a_device_that_was_certified_by_another_writes() {
     let entry = home.vault.certify(&third.public());
     let replay = home.vault.open_channel(None, &[home.entries.clone(), vec![entry]].concat()).unwrap();
     assert!(replay.channel.authors().contains(&third.public()));
+    // Twice is once.
+    let again = home.vault.certify(&third.public());
+    let twice = home.vault.open_channel(None, &[home.entries.clone(), vec![again]].concat()).unwrap();
+    assert_eq!((twice.channel.authors(), twice.refused.len()), (replay.channel.authors(), 0));
     // A stranger who certifies itself does not.
     let (stranger, _) = Vault::create(&|bytes| chance.fill(bytes));
     assert!(!replay.channel.authors().contains(&stranger.author().public));
