@@ -7,6 +7,7 @@ mod seal;
 
 use std::mem::ManuallyDrop;
 
+use hmac::{Hmac, KeyInit as _, Mac as _};
 use seal::*;
 use settee::seal::*;
 
@@ -165,6 +166,68 @@ fn a_file_is_its_opaque_name_and_its_sealed_bytes() {
         key(&FileEntry { key: own, ..file.clone() }, "e-a", "f"),
     ];
     assert!(others.iter().all(|other| *other != here));
+}
+
+/// A server may show attachments in any order.
+#[test]
+fn attachments_come_in_any_order() {
+    let home = home(&Chance::new(1));
+    let chance = Chance::new(2);
+    let files = ["a", "b", "c"].map(|name| home.attach("n", name, b"1", &chance).0);
+    let mut wire = Wire::new(&home.seal_on("n", None, false, "{}", &files), &[], false);
+    for _ in 0..3 {
+        wire.stubs.rotate_left(1);
+        assert_eq!(wire.open(home.channel()).unwrap().files, files);
+    }
+    wire.stubs.reverse();
+    assert_eq!(wire.open(home.channel()).unwrap().files, files);
+}
+
+/// An opaque name stands for one attachment, wherever the names of the two come in their order.
+#[test]
+fn no_two_attachments_have_one_opaque_name() {
+    let home = home(&Chance::new(1));
+    let file = |name: &str, opaque: u8| {
+        let (file, _) = home.attach("n", name, b"1", &Chance::new(2));
+        FileEntry { opaque: [opaque; 16], ..file }
+    };
+    for (names, is_sealed) in [([1, 2, 3], true), ([1, 2, 1], false), ([3, 1, 3], false), ([1, 1, 2], false)]
+    {
+        let files = [file("a", names[0]), file("b", names[1]), file("c", names[2])];
+        let new = NewRevision { id: "n", parent: None, deleted: false, body: "{}", files: &files };
+        assert_eq!(prepare_revision(home.channel(), &new).is_ok(), is_sealed, "{names:?}");
+    }
+}
+
+/// A body that was checked elsewhere comes with an id that was not.
+#[test]
+fn a_checked_body_has_an_id_that_can_be_stored() {
+    let home = home(&Chance::new(1));
+    let prepare = |id: &str| {
+        let new = NewRevision { id, parent: None, deleted: false, body: "{}", files: &[] };
+        prepare_checked(home.channel(), &new, &home.channel().remote_id(id), b"{}").err()
+    };
+    assert_eq!((prepare("n"), prepare("_design/n")), (None, None));
+    assert_eq!(prepare(""), Some(Refusal::BadDocument));
+    assert_eq!(prepare("_n"), Some(Refusal::BadDocument));
+    assert_eq!(prepare(&"x".repeat(64 * 1024 + 1)), Some(Refusal::BadDocument));
+}
+
+/// What the vectors do not have: all devices make the same key of a copy, and this one opens tomorrow what it
+/// sealed today.
+#[test]
+fn what_is_in_no_vector_stays_what_it_was() {
+    let home = home(&Chance::new(1));
+    let (file, _) = home.attach("n", "f", b"1", &Chance::new(2));
+    let mut mac = Hmac::<sha2::Sha256>::new_from_slice(file.key.expose()).unwrap();
+    mac.update(&enc(&[b"copy", b"e-a", b"g", &file.opaque]));
+    assert_eq!(file.copy_key("e-a", "g").expose()[..], mac.finalize().into_bytes()[..]);
+    let channel = home.channel();
+    assert_eq!(channel.local_id("a"), "v-tavlz4edhodzclyftzwcyqtihe63yj7i");
+    assert_eq!(
+        channel.seal_local("a", 3, "{}"),
+        r#"{"x":"LUxw6P4aBcvSet6_ZKtBRtNiztmvHUdp34egJRey_1gKMjcaoojnsyJk"}"#
+    );
 }
 
 #[test]

@@ -60,6 +60,17 @@ fn contents_come_back_whole_and_from_any_place() {
 }
 
 #[test]
+fn a_file_is_filled_up_to_its_step() {
+    let chance = Chance::new(1);
+    let home = home(&chance);
+    for (length, whole) in [(0, 1024), (1, 1024), (1022, 1024), (1023, 1024), (1024, 1024), (1025, 2048)] {
+        let (entry, sealed) = home.attach("a", "f", &plain(length), &chance);
+        assert_eq!(sealed.len(), 16 + whole + TAG_BYTES);
+        assert_eq!(read(home.channel(), "a", &entry, &sealed, 999), Ok(plain(length)));
+    }
+}
+
+#[test]
 fn memory_is_one_chunk() {
     let chance = Chance::new(1);
     let home = home(&chance);
@@ -173,6 +184,12 @@ fn chunks_are_neither_cut_moved_repeated_nor_added() {
         assert_eq!(open(&sealed[..length]), Err(Refusal::NotOpened), "{length}");
     }
     assert_eq!(open(&[&sealed[..], b"\0"].concat()), Err(Refusal::NotOpened));
+    // An empty file's hash is right without any chunk.
+    let (empty, bytes) = home.attach("a", "e", b"", &chance);
+    assert_eq!(read(home.channel(), "a", &empty, &bytes, 999), Ok(Vec::new()));
+    for length in [0, 16, bytes.len() - 1] {
+        assert_eq!(read(home.channel(), "a", &empty, &bytes[..length], 999), Err(Refusal::NotOpened));
+    }
     // A chunk in the place of another, for who opens them one by one.
     let opener = FileOpener::new(home.channel().ch(), &home.channel().remote_id("a"), &entry, head).unwrap();
     for place in 0..4 {

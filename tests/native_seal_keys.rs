@@ -167,6 +167,7 @@ fn each_lock_opens_the_same_vault() {
     record.remove_device(&again);
     assert!(!record.has_device());
     assert_eq!(err(record.unlock_with_device(&device)), Locked::NoSuchLock);
+    assert!(record.unlock_with_passphrase(&other).is_ok() && record.unlock_with_code(&code).is_ok());
 }
 
 /// Every bit of a stored record: no panic, no vault, and one error for all that depends on a secret.
@@ -366,6 +367,8 @@ fn a_server_makes_no_log() {
     assert_eq!(vault.open_channel(Some(&ch), &second).err(), Some(Refusal::Rollback));
     // Both at once: not guessed.
     let both = [ours.entries.clone(), second].concat();
+    // What comes twice is there once.
+    assert!(vault.open_channel(None, &[&ours.entries[..], &ours.entries].concat()).is_ok());
     assert_eq!(vault.open_channel(None, &both).err(), Some(Refusal::ForeignLog));
     assert!(vault.open_channel(Some(&ch), &both).is_ok());
 }
@@ -379,9 +382,14 @@ fn an_old_state_is_noticed_by_whoever_saw_a_newer_one() {
     let epoch = ours.vault.rotate(&ours.replay, &entropy).unwrap();
     let newer = [ours.entries.clone(), vec![epoch]].concat();
     let replay = ours.vault.open_channel(Some(&ch), &newer).unwrap();
-    ours.vault.remember(replay.pin);
+    ours.vault.remember(replay.pin.clone());
     assert_eq!(ours.vault.open_channel(Some(&ch), &ours.entries).err(), Some(Refusal::Rollback));
     assert!(ours.vault.open_channel(Some(&ch), &newer).is_ok());
+    // Of each channel what was seen of it.
+    let second = ours.vault.create_channel(&entropy).unwrap();
+    let other = ours.vault.open_channel(None, &second).unwrap().pin;
+    ours.vault.remember(other.clone());
+    assert_eq!((ours.vault.pin(&ch), ours.vault.pin(&other.ch)), (Some(&replay.pin), Some(&other)));
     // A device that never saw more cannot know.
     let fresh = Vault::recover(&ours.code, &ours.entries, &entropy).unwrap();
     assert!(fresh.open_channel(None, &ours.entries).is_ok());

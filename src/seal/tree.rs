@@ -205,18 +205,28 @@ mod tests {
                 let index = usize::from(step.wrapping_mul(17) % size);
                 let (own, way) = (leaves[index], &ways[index]);
                 let here = Position::new(index as u16, size).unwrap();
+                // What was refused once is not remembered.
+                let mut is_no = |place: Position, leaf: Hash, way: &[Hash]| {
+                    for _ in 0..2 {
+                        assert!(!proven.holds(place, leaf, way), "{size} {index} {place:?}");
+                    }
+                };
                 for other in (0..size).filter(|other| usize::from(*other) != index) {
-                    assert!(!proven.holds(Position::new(other, size).unwrap(), own, way), "{size} {index}");
+                    is_no(Position::new(other, size).unwrap(), own, way);
                 }
                 for n in 0..way.len() {
                     let mut changed = way.clone();
                     changed[n][0] ^= 1;
-                    assert!(!proven.holds(here, own, &changed), "{size} {index} {n}");
-                    assert!(!proven.holds(here, own, &way[..n]), "{size} {index} {n}");
+                    is_no(here, own, &changed);
+                    changed[n] = own;
+                    is_no(here, own, &changed);
+                    // What stands beside it, in its place.
+                    is_no(here, way[n], way);
+                    is_no(here, own, &way[..n]);
                 }
-                assert!(!proven.holds(here, own, &[&way[..], &[own]].concat()), "{size} {index}");
-                assert!(!proven.holds(here, leaf(b"another"), way), "{size} {index}");
-                assert!(!proven.holds(Position { size: size + 1, ..here }, own, way), "{size} {index}");
+                is_no(here, own, &[&way[..], &[own]].concat());
+                is_no(here, leaf(b"another"), way);
+                is_no(Position { size: size + 1, ..here }, own, way);
                 assert!(proven.holds(here, own, way), "{size} {index}");
             }
         }

@@ -367,8 +367,19 @@ mod tests {
         };
         let all = epochs(&vault);
         assert_eq!(all.iter().map(|(number, _)| *number).collect::<Vec<_>>(), [1, 2, 3, 4]);
-        vault.user_keys.remove(0);
+        let old = vault.user_keys.remove(0);
         assert_eq!(epochs(&vault), all);
+        // A key in the place of another is none of the channel's epochs.
+        vault.user_keys.insert(0, old);
+        let Replay { channel, heads, .. } = vault.open_channel(None, &log).unwrap();
+        let epoch = Epoch::new(channel.ch(), 5, Key::new([7; 32]));
+        let aad = enc(&[b"back", channel.ch(), &epoch.id(), &all[0].1]);
+        let back = vec![(all[0].1, wrap(&epoch.back, "back", &aad, &[8; 32]))];
+        let last = vault.epoch_entry(channel.ch(), &heads, &epoch, channel.id_key(), back).unwrap();
+        vault.user_keys.remove(0);
+        let log = [&log[..], &[last]].concat();
+        let open = vault.open_channel(None, &log).unwrap().channel;
+        assert!(open.epochs().iter().all(|one| one.number == 5 || all.contains(&(one.number, one.id()))));
     }
 
     /// A channel of several members is not taken for one that has its owner alone, whoever of its devices says so.
@@ -379,21 +390,23 @@ mod tests {
         let log = vault.create_channel(&entropy).unwrap();
         let Replay { channel, heads, .. } = vault.open_channel(None, &log).unwrap();
         let epoch = Epoch::new(channel.ch(), 2, Key::new([5; 32]));
-        let current = |members: Hash| {
+        let current = |members: Hash, id: [u8; 16]| {
             let (_, key, user_key) = vault.newest_user_key().unwrap();
-            let aad = wrap_aad(channel.ch(), &epoch.id(), &members, &vault.account, key);
+            let aad = wrap_aad(channel.ch(), &id, &members, &vault.account, key);
             let secret = [*epoch.key.expose(), *channel.id_key().expose()].concat();
             let sealed = wrap(user_key, "channel", &aad, &secret);
             let wraps = vec![Wrap { kind: "uk1".to_owned(), account: vault.account, key: *key, sealed }];
             let (commitment, back) = (*epoch.commitment(), Vec::new());
-            let op = Op::Epoch { number: 2, id: epoch.id(), commitment, members, back, wraps };
+            let op = Op::Epoch { number: 2, id, commitment, members, back, wraps };
             let draft = Draft { scope: Scope::Channel(*channel.ch()), prev: &heads, seen: &[], op };
             let entry = make_entry(&vault.device, &vault.public, draft);
             let replay = vault.open_channel(None, &[&log[..], &[entry]].concat()).unwrap();
             let refused: Vec<_> = replay.refused.iter().map(|(_, refusal)| *refusal).collect();
             (replay.channel.current().unwrap().number, refused)
         };
-        assert_eq!(current(single_owner(&vault.account)), (2, vec![]));
-        assert_eq!(current([9; 32]), (1, vec![Refusal::NotOpened]));
+        let owner = single_owner(&vault.account);
+        assert_eq!(current(owner, epoch.id()), (2, vec![]));
+        assert_eq!(current([9; 32], epoch.id()), (1, vec![Refusal::NotOpened]));
+        assert_eq!(current(owner, [9; 16]), (1, vec![Refusal::NotOpened]));
     }
 }

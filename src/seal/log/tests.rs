@@ -116,12 +116,52 @@ fn of_two_epochs_of_one_number_the_smaller_hash_is_current() {
         let Op::Epoch { id, .. } = &smaller.op else { panic!() };
         let both = vault.open_channel(None, &[&entries[..], &[a.clone(), b.clone()]].concat()).unwrap();
         assert_eq!(both.channel.current().unwrap().id(), *id);
+        assert!(both.heads.len() == 2 && both.heads.is_sorted() && both.pin.seen.is_sorted());
         // A higher number goes before either.
         let after = vault.open_channel(None, &[&entries[..], std::slice::from_ref(&a)].concat()).unwrap();
         let third = vault.rotate(&after, &|bytes: &mut [u8]| bytes.fill(1)).unwrap();
         let all = vault.open_channel(None, &[&entries[..], &[a, b, third]].concat()).unwrap();
         assert_eq!(all.channel.current().unwrap().number, 3);
     }
+}
+
+/// An epoch that is accepted late, since its hash is small, does not take the place of a newer one.
+#[test]
+fn the_highest_number_is_current_whenever_it_is_found() {
+    let mut late = 0;
+    for seed in 10..110 {
+        let of = |seed: u8| move |bytes: &mut [u8]| bytes.fill(seed);
+        let (vault, _) = Vault::create(&of(seed));
+        let entries = vault.create_channel(&of(seed)).unwrap();
+        let replay = vault.open_channel(None, &entries).unwrap();
+        let (a, b) = (vault.rotate(&replay, &of(1)).unwrap(), vault.rotate(&replay, &of(2)).unwrap());
+        let after = vault.open_channel(None, &[&entries[..], std::slice::from_ref(&a)].concat()).unwrap();
+        let third = vault.rotate(&after, &of(4)).unwrap();
+        let first = entries.last().unwrap().hash;
+        late += usize::from(b.hash < first && first < a.hash && a.hash < third.hash);
+        let all = vault.open_channel(None, &[&entries[..], &[a, b, third]].concat()).unwrap();
+        assert_eq!(all.channel.current().unwrap().number, 3);
+    }
+    assert!(late > 0);
+}
+
+/// Whoever makes a key at the same time as another device: both go on with the same one.
+#[test]
+fn of_two_user_keys_made_at_once_all_devices_use_one() {
+    let of = |seed: u8| move |bytes: &mut [u8]| bytes.fill(seed);
+    let (mut one, code) = Vault::create(&entropy);
+    let log = one.create_channel(&entropy).unwrap();
+    let mut other = Vault::recover(&code, &log, &of(4)).unwrap();
+    one.rotate_user_key(&code, &of(5)).unwrap();
+    other.rotate_user_key(&code, &of(6)).unwrap();
+    let [a, b] = [&one, &other].map(|vault| vault.open_channel(None, &log).unwrap().missing);
+    assert!(one.learn(&b, Some(&code)) && other.learn(&a, Some(&code)));
+    let used = |vault: &Vault| {
+        let replay = vault.open_channel(None, &log).unwrap();
+        let Op::Epoch { wraps, .. } = vault.rotate(&replay, &entropy).unwrap().op else { panic!() };
+        wraps[0].key
+    };
+    assert_eq!(used(&one), used(&other));
 }
 
 #[test]
@@ -236,6 +276,9 @@ fn an_entry_has_one_form() {
             assert!(is_read(scope, prev, &Op::Unknown));
         }
     }
+    // They come in any order, and are written in theirs.
+    let (a, b) = ([1; 32], [2; 32]);
+    assert!(is_read(Scope::Channel([4; 32]), &[b, a, b], &epoch));
     // Nothing follows where something ends.
     let signer = Signer::new(&Key::new([1; 32]));
     let public = signer.public();
