@@ -947,7 +947,7 @@ export class Database<T extends object = any> implements Emitter<DatabaseEvents>
   /**
    * Asks a server to replicate with another by itself, through its `_replicator` database, with this page or without.
    * The same request again finds the replication that is there; one that is over starts anew. 409 `conflict` if the
-   * `_id` stands for another one. Its code is loaded when it is called, which a service worker does not allow.
+   * `_id` stands for another one.
    */
   static replicateOnServer(server: string, job: ServerReplicationJob, options?: ServerReplicationOptions): Promise<ServerReplication>;
 

@@ -395,9 +395,20 @@ export class Database extends Emitter {
     return new Sync(given, one(db, other, given?.push), one(other, db, given?.pull));
   }
 
-  static async replicateOnServer(server, job, given) {
+  static async replicateOnServer(server, job, { fetch, getToken, ...given } = {}) {
     await init();
-    return (await import('./lib/server.js')).replicateOnServer(server, job, given);
+    if (job?.source?.getToken ?? job?.target?.getToken) {
+      throw badOption('Option `getToken`: a server cannot ask this page for tokens; give it `auth`, or `headers` with one that lasts');
+    }
+    const raw = await glue.ServerReplication.start(asText(server, 'Server'), options(job) ?? {}, options(given), fetch, getToken);
+    return {
+      id: raw.id,
+      status: async () => JSON.parse(await raw.next()),
+      cancel: () => raw.cancel(),
+      async* [Symbol.asyncIterator]() {
+        for (let seen; (seen = await raw.next(seen)) !== undefined;) yield JSON.parse(seen);
+      },
+    };
   }
 
   async [Symbol.asyncDispose ?? Symbol.for('Symbol.asyncDispose')]() {

@@ -7,7 +7,7 @@ import { PKG } from './paths.mjs';
 // The goal for the .wasm is 300 kB brotli (400 with sealed channels), and it is 528; that of 10 kB gzip for the loader is missed by a quarter (ARCHITECTURE.md, "Size"): until it is
 // met, what is checked is that nothing makes it worse.
 export const GOAL = { wasmBrotli: 400_000 };
-export const BUDGET = { wasmBrotli: 530_000, loaderGzip: 12_900 };
+export const BUDGET = { wasmBrotli: 530_000, loaderGzip: 13_050 };
 
 export function compressed(bytes) {
   return {
@@ -34,9 +34,8 @@ export function packageSizes() {
   const files = scripts().map(sizeOf);
   const total = (list) => Object.fromEntries(['raw', 'gzip', 'brotli'].map((key) => [key, list.reduce((sum, file) => sum + file[key], 0)]));
   const isGenerated = ({ file }) => file.startsWith('generated/');
-  // What is loaded only by a live replication, or by who asks for a vault, a live query or a server's replication, is not
-  // what a page waits for.
-  const later = ['lib/leader.js', 'lib/live.js', 'lib/server.js', 'lib/vault.js', 'lib/argon2.js'];
+  // What is loaded only by a live replication, or by who asks for a vault or a live query, is not what a page waits for.
+  const later = ['lib/leader.js', 'lib/live.js', 'lib/vault.js', 'lib/argon2.js'];
   const loader = files.filter((file) => !isGenerated(file) && !later.includes(file.file));
   return {
     wasm: sizeOf('settee.wasm'),
