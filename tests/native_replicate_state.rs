@@ -473,6 +473,26 @@ fn more_denied_documents_than_are_named_are_found_in_the_feed() {
     assert_eq!(log["source_last_seq"], Seq::from(250).0);
 }
 
+/// Who may write there may write anything into a checkpoint.
+#[test]
+fn a_place_that_is_none_ends_nothing() {
+    for from in [json!("nonsense"), json!({"a": 1}), json!(-7), json!([[]])] {
+        for with in [json!({}), json!({"retry": true}), json!({"since": 5}), json!({"checkpoint": "target"})]
+        {
+            let (a, b) = (filled(5), memory());
+            let (source, target) = pair(&a, &b);
+            run(&source, &target, json!({})).0.unwrap();
+            let id = replication_id("a", "b", &Default::default(), None);
+            let mut log = block_on(b.local_doc(&id)).unwrap().unwrap();
+            log.body.insert("denied_from".to_owned(), from.clone());
+            block_on(Peer::put_local_doc(&b, &id, log)).unwrap();
+            put(&a, json!({"_id": "new"})).unwrap();
+            run(&source, &target, with.clone()).0.unwrap();
+            assert_eq!(leaves(&a), leaves(&b), "{from} {with}");
+        }
+    }
+}
+
 #[test]
 fn a_checkpoint_of_another_life_is_not_believed() {
     for checkpoint in [json!(true), json!("source"), json!("target")] {

@@ -53,6 +53,8 @@ pub struct Denied {
     pub from: Option<Seq>,
     /// The feed is being read again from here, which no checkpoint says yet.
     pub replay: Option<Seq>,
+    /// A checkpoint named a place that is none.
+    distrusts_from: bool,
     /// The checkpoints do not say all of this yet.
     pub is_news: bool,
 }
@@ -98,6 +100,7 @@ impl Denied {
         }
         if let Some(from) = log.get(FROM)
             && self.from.is_none()
+            && !self.distrusts_from
         {
             self.from = Some(Seq(from.clone()));
             self.list.clear();
@@ -160,6 +163,13 @@ impl Denied {
             self.list.clear();
             self.again.clear();
         }
+    }
+
+    /// The place to read the feed again from is none. Whether there was one; no log is asked for it any more.
+    pub fn drop_replay(&mut self) -> bool {
+        let had_one = self.replay.take().is_some();
+        self.distrusts_from |= had_one;
+        had_one
     }
 
     /// Which of the list a document brings along: itself or what came before it.

@@ -206,6 +206,11 @@ impl Replication {
                 }
                 Err(Halt::Failed(error)) => error,
             };
+            // The place to look for denied ones from is one that somebody else wrote into a checkpoint.
+            if error.status() == 400 && job.denied.borrow_mut().drop_replay() {
+                job.place.take();
+                continue;
+            }
             match phase_of(&error).filter(|_| job.options.retry) {
                 Some(phase) => self.wait(phase, error, pauses).await,
                 None => return Err(error),
