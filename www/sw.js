@@ -15,7 +15,7 @@ const FILES = [
   'prepare.js', 'privacy.js', 'say.js', 'server.js', 'settings.js', 'sha256.js', 'sign-in.js', 'standing.js', 'store.js',
   'strength.js', 'sync.js', 'tile.js', 'viewer.js', 'words.js',
   'settee/settee.js', 'settee/settee.wasm', 'settee/generated/settee_glue.js',
-  'settee/lib/argon2.js', 'settee/lib/feed.js', 'settee/lib/json.js', 'settee/lib/leader.js', 'settee/lib/vault.js',
+  'settee/lib/argon2.js', 'settee/lib/feed.js', 'settee/lib/json.js', 'settee/lib/leader.js', 'settee/lib/live.js', 'settee/lib/vault.js',
 ];
 const OURS = new Set(FILES.map((file) => new URL(file, registration.scope).href));
 const INDEX = new URL('index.html', registration.scope).href;

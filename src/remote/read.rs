@@ -216,7 +216,8 @@ impl RemoteDatabase {
             true => self.http.download(&path, attachment.length).await,
             false => self.download(&path, attachment.length).await,
         };
-        if content.as_ref().is_err_and(|error| error.kind() == Kind::Network) {
+        // A cache may keep what was cut, and give it for ever.
+        if content.as_ref().is_err_and(|error| error.kind() == Kind::Network || error.status() == 502) {
             distrusts.set(true);
         }
         let content = content?;
