@@ -233,18 +233,8 @@ impl Error {
     /// password was sent so often that it takes no right one for five minutes. Said of a whole
     /// request; a document that a validation function refuses with 401 is that document's trouble.
     pub fn needs_login(&self) -> bool {
-        self.kind == Kind::Unauthorized || self.is_locked_account()
-    }
-
-    /// Whether a name and password were refused, as CouchDB says it; 401 may as well mean one document, or that
-    /// there was no login.
-    pub fn is_wrong_password(&self) -> bool {
-        let is_wrong = self.reason.starts_with("Name or password is incorrect");
-        (self.kind == Kind::Unauthorized && is_wrong) || self.is_locked_account()
-    }
-
-    fn is_locked_account(&self) -> bool {
-        self.kind == Kind::Forbidden && self.reason.starts_with("Account is temporarily locked")
+        self.kind == Kind::Unauthorized
+            || (self.kind == Kind::Forbidden && self.reason.starts_with("Account is temporarily locked"))
     }
 
     /// 400 `bad_request`.

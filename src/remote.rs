@@ -36,7 +36,6 @@ mod multipart;
 mod origin;
 mod parts;
 mod read;
-mod refusals;
 mod replicator;
 mod retry_after;
 mod slots;

@@ -8,18 +8,14 @@
 //! keeps them, so where `set-cookie` can be seen the cookie is kept here.
 
 use std::{
-    cell::{Cell, OnceCell, RefCell},
+    cell::{Cell, RefCell},
     rc::Rc,
 };
 
 use futures::{FutureExt, lock::Mutex};
 use serde_json::Value;
 
-use super::{
-    http::{self, Http},
-    refusals::{OTHERS_MS, Shown, TYPED_MS},
-    slots::Slots,
-};
+use super::http::{self, Http};
 use crate::{
     error::{Error, Pending, Result},
     model::{Content, Member, base64, unbase64},
@@ -116,10 +112,6 @@ pub struct Auth {
     refused_ms: Cell<f64>,
     /// One attempt at a time.
     turn: Mutex<()>,
-    /// Who we are to [`Refusals`](super::refusals::Refusals).
-    asker: OnceCell<u32>,
-    /// A person has just logged in.
-    is_typed: bool,
 }
 
 /// What lets us in for a while.
@@ -141,27 +133,7 @@ impl Auth {
             outcome: RefCell::new(Ok(())),
             refused_ms: Cell::new(f64::NEG_INFINITY),
             turn: Mutex::new(()),
-            asker: OnceCell::new(),
-            is_typed: false,
         }
-    }
-
-    /// What the server said to the password that goes with every request, if one does.
-    pub fn shown(&self, slots: &Slots) -> Option<Rc<Shown>> {
-        match &*self.credentials.borrow() {
-            Some(Credentials::Login(login)) if !login.is_session => Some(slots.refusals().of(login)),
-            _ => None,
-        }
-    }
-
-    /// Who asks.
-    pub fn asker(&self, slots: &Slots) -> u32 {
-        *self.asker.get_or_init(|| slots.refusals().asker())
-    }
-
-    /// How long another one's refusal counts.
-    pub fn others_ms(&self) -> f64 {
-        if self.is_typed { TYPED_MS } else { OTHERS_MS }
     }
 
     /// Goes on with other credentials; forgets the last ones and a caller's `Authorization`.
@@ -176,7 +148,7 @@ impl Auth {
 
     /// Who asks with other credentials and the same headers.
     fn with(&self, credentials: Credentials) -> Self {
-        let other = Self { is_typed: true, ..Self::new(self.headers.borrow().clone(), None) };
+        let other = Self::new(self.headers.borrow().clone(), None);
         other.log_in(credentials);
         other
     }
@@ -329,8 +301,10 @@ impl Http {
         let mut request = self.request("POST", "", Some(("application/json", body)));
         request.url = self.session_url();
         request.headers.extend_from_slice(&self.auth.headers.borrow());
-        let shown = self.slots.refusals().of(login);
-        let answer = self.show(&shown, request, Some(self.timeout_ms)).await??;
+        let answer = self.exchange(request, Some(self.timeout_ms)).await?;
+        if !(200..300).contains(&answer.status) {
+            return Err(self.failure(answer).await);
+        }
         let now_ms = self.platform.now_ms();
         let held = session_of(&answer.headers, now_ms);
         http::parse::<Value>(&self.text_of(answer, Some(self.timeout_ms)).await?)?;

@@ -11,7 +11,6 @@ use serde_json::value::RawValue;
 
 use super::{
     auth::{Auth, Reason},
-    refusals::Shown,
     retry_after::retry_after_ms,
     slots::{Claim, Permit, Slots},
     transport::{Answer, Body, Request, Transport},
@@ -91,14 +90,12 @@ impl Http {
         loop {
             let mut signed = request.clone();
             let attempt = self.sign(&mut signed.headers).await?;
-            let answer = match self.auth.shown(&self.slots) {
-                Some(shown) => self.show(&shown, signed, limit_ms).await?,
-                None => self.judged(signed, limit_ms, &|| Ok(())).await?,
-            };
-            let error = match answer {
-                Ok(answer) => return Ok(answer),
-                Err(error) => error,
-            };
+            let answer = self.exchange(signed, limit_ms).await?;
+            self.auth.note(&answer.headers, self.platform.now_ms());
+            if (200..300).contains(&answer.status) {
+                return Ok(answer);
+            }
+            let error = self.failure(answer).await;
             if !error.needs_login() || was_renewed || !self.renew(attempt, Reason::Rejected).await? {
                 return Err(error);
             }
@@ -106,50 +103,13 @@ impl Http {
         }
     }
 
-    /// What a request with this password gave: an answer that succeeded or why not. Errors: none was asked for.
-    pub async fn show(
-        &self,
-        shown: &Shown,
-        request: Request,
-        limit_ms: Option<u32>,
-    ) -> Result<Result<Answer>> {
-        let (asker, others_ms, platform) =
-            (self.auth.asker(&self.slots), self.auth.others_ms(), &*self.platform);
-        let _turn = shown.turn(platform).await;
-        let said = self.judged(request, limit_ms, &|| shown.may_go(asker, others_ms, platform)).await?;
-        shown.judge(said.as_ref().map(|_| ()), asker, platform);
-        Ok(said)
-    }
-
-    async fn judged(
-        &self,
-        request: Request,
-        limit_ms: Option<u32>,
-        may_go: &dyn Fn() -> Result<()>,
-    ) -> Result<Result<Answer>> {
-        let answer = self.exchange_if(request, limit_ms, may_go).await?;
-        self.auth.note(&answer.headers, self.platform.now_ms());
-        Ok(if (200..300).contains(&answer.status) { Ok(answer) } else { Err(self.failure(answer).await) })
-    }
-
     /// See [`Http::open`]; any status, and as it stands.
     pub fn exchange(&self, request: Request, limit_ms: Option<u32>) -> Pending<'_, Answer> {
-        self.exchange_if(request, limit_ms, &|| Ok(()))
-    }
-
-    /// The same unless `may_go` has something against it once there is a connection.
-    fn exchange_if<'a>(
-        &'a self,
-        request: Request,
-        limit_ms: Option<u32>,
-        may_go: &'a dyn Fn() -> Result<()>,
-    ) -> Pending<'a, Answer> {
         let sent = request.body.iter().map(Content::size_bytes).sum();
         let limit_ms = limit_ms.map(|ms| ms.saturating_add(slowest_ms(sent)));
         async move {
             let claim = Claim { is_visible: self.is_visible.get(), is_line: request.waits };
             let permit = self.slots.acquire(claim).await;
-            may_go()?;
             let Answer { status, headers, body } =
                 self.within(limit_ms, self.transport.open(request)).await?;
             Ok(Answer { status, headers, body: Box::new(Held { body, _permit: permit }) })

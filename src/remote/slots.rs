@@ -10,8 +10,6 @@ use std::{
 
 use futures::channel::oneshot;
 
-use super::refusals::Refusals;
-
 /// Connections to one server, unless the caller says otherwise: two of a browser's six stay the page's.
 pub const CONNECTIONS: usize = 4;
 
@@ -34,7 +32,6 @@ pub struct Slots {
     lines: Cell<usize>,
     favours: Cell<u32>,
     waiting: RefCell<Vec<(Claim, oneshot::Sender<Permit>)>>,
-    refusals: Refusals,
 }
 
 /// A connection. Dropping it gives it back.
@@ -52,13 +49,7 @@ impl Slots {
             lines: Cell::new(0),
             favours: Cell::new(0),
             waiting: RefCell::default(),
-            refusals: Refusals::default(),
         })
-    }
-
-    /// What the server at their other end said to passwords.
-    pub fn refusals(&self) -> &Refusals {
-        &self.refusals
     }
 
     /// Allows so many from now on. What is under way goes on.
