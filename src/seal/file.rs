@@ -139,10 +139,7 @@ impl FileSealer {
         let now = left.min(CHUNK_BYTES - held);
         self.buffer.resize(self.buffer.len() + usize::try_from(now).unwrap_or_default(), 0);
         if !self.buffer.is_empty() {
-            let mut whole = std::mem::take(&mut self.buffer);
-            self.seal(&whole, out)?;
-            whole.clear();
-            self.buffer = whole;
+            self.seal_buffer(out)?;
         }
         Ok(left > now)
     }
@@ -167,12 +164,17 @@ impl FileSealer {
             }
             self.buffer.extend_from_slice(now);
             if self.buffer.len() == STREAM_CHUNK_BYTES {
-                let mut whole = std::mem::take(&mut self.buffer);
-                self.seal(&whole, out)?;
-                whole.clear();
-                self.buffer = whole;
+                self.seal_buffer(out)?;
             }
         }
+        Ok(())
+    }
+
+    fn seal_buffer(&mut self, out: &mut Vec<u8>) -> Result<(), Refusal> {
+        let mut whole = std::mem::take(&mut self.buffer);
+        self.seal(&whole, out)?;
+        whole.clear();
+        self.buffer = whole;
         Ok(())
     }
 
