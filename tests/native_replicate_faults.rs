@@ -527,6 +527,24 @@ fn many_at_which_a_server_fails_keep_back_no_other() {
     }
 }
 
+/// A bad line answers now this, now that: it is waited out, as long as that may pass.
+#[test]
+fn a_document_at_which_something_else_fails_each_time_is_not_given_up_soon() {
+    for (lasts, written, failures) in [(12, 1, 12), (usize::MAX, 0, 20)] {
+        let (a, b) = (memory(), memory());
+        futures::executor::block_on(a.put_attachment("photo", "x", None, vec![1].into(), "a/b")).unwrap();
+        let (source, target) = (Shaky::new(&a, "a"), Shaky::new(&b, "b"));
+        source.failing(move |call, count| {
+            let status = [500, 502, 504, 500][count % 4];
+            (call == "attachment" && count < lasts).then(|| Error::remote(status, "oops", "in between"))
+        });
+        let (ended, told) = run(&source, &target, json!({"retry": true}));
+        let summary = ended.unwrap();
+        assert_eq!((summary.docs_written, summary.doc_write_failures), (written, 1 - written), "{told:?}");
+        assert_eq!(told.iter().filter(|event| *event == "paused oops").count(), failures, "{told:?}");
+    }
+}
+
 #[test]
 fn a_server_that_fails_at_everything_is_no_documents_fault() {
     for status in [500, 503] {

@@ -6,8 +6,9 @@
 //!
 //! So each attempt that fails at a document asks for something else then and there: the target for a small
 //! write, the source for its state. If that goes well, the document is one failure closer to being denied; if
-//! not, nothing is held against it. What has failed so often is denied, which loses nothing: it is remembered,
-//! told, and tried again. An answer that says to come later (503, 429, anything with `Retry-After`) and a line
+//! not, nothing is held against it. What has failed so often, and each time in the same way, is denied, which loses
+//! nothing: it is remembered, told, and tried again. Where each answer is another one, it is rather what stands
+//! between that is bad, and much more is waited for. An answer that says to come later (503, 429, anything with `Retry-After`) and a line
 //! that breaks count for nothing, since they tell nothing of the document.
 //!
 //! Where a request for several documents fails as a whole, the next ones are for one each until it is found.
@@ -17,8 +18,11 @@ use crate::{
     model::Rev,
 };
 
-/// After so many failures a document is denied; by back-off that is about half a minute.
+/// After so many failures in a row with one status a document is denied; by back-off that is about half a minute.
 const MOST_STRIKES: u32 = 5;
+
+/// Or after so many whatever they were; about a quarter of an hour.
+const MOST_FAILURES: u32 = 20;
 
 /// What is known of them.
 #[derive(Default)]
@@ -33,13 +37,16 @@ pub struct Suspects {
 #[derive(Default)]
 struct Accused {
     is_read: bool,
-    docs: Vec<(String, Rev)>,
+    docs: Vec<(String, Rev, u16)>,
 }
 
 struct Suspect {
     id: String,
     rev: Rev,
+    /// What the last failure was, how many like it there were in a row, and how many in all.
+    status: u16,
     strikes: u32,
+    failures: u32,
 }
 
 impl Suspects {
@@ -51,15 +58,17 @@ impl Suspects {
             && error.retry_after_ms().is_none()
     }
 
-    /// The server failed at this one. Whether that was so often that it is denied.
-    pub fn accuse(&mut self, id: &str, rev: &Rev, is_read: bool) -> bool {
-        let known = self.known.iter().find(|known| known.id == id && known.rev == *rev);
-        if known.is_some_and(|known| known.strikes >= MOST_STRIKES) {
+    /// The server failed at this one, with this status. Whether that was so often that it is denied.
+    pub fn accuse(&mut self, id: &str, rev: &Rev, status: u16, is_read: bool) -> bool {
+        let is_enough = |known: &Suspect| {
+            known.failures >= MOST_FAILURES || (known.strikes >= MOST_STRIKES && known.status == status)
+        };
+        if self.known.iter().any(|known| known.id == id && known.rev == *rev && is_enough(known)) {
             return true;
         }
         let accused = self.accused.get_or_insert_default();
         accused.is_read = is_read;
-        accused.docs.push((id.to_owned(), rev.clone()));
+        accused.docs.push((id.to_owned(), rev.clone(), status));
         false
     }
 
@@ -79,10 +88,14 @@ impl Suspects {
         if docs.is_empty() {
             self.whole += 1;
         }
-        for (id, rev) in docs {
+        for (id, rev, status) in docs {
             match self.known.iter_mut().find(|known| known.id == id && known.rev == rev) {
-                Some(known) => known.strikes += 1,
-                None => self.known.push(Suspect { id, rev, strikes: 1 }),
+                Some(known) => {
+                    known.strikes = if known.status == status { known.strikes + 1 } else { 1 };
+                    known.failures += 1;
+                    known.status = status;
+                }
+                None => self.known.push(Suspect { id, rev, status, strikes: 1, failures: 1 }),
             }
         }
     }

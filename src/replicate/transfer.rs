@@ -402,7 +402,7 @@ impl Transfer<'_> {
 
     /// Whether a server's failure has come so often at this document that it is taken for the document's.
     fn is_denied(&self, error: &Error, id: &str, rev: &Rev, is_read: bool) -> bool {
-        Suspects::is_odd(error) && self.job.suspects.borrow_mut().accuse(id, rev, is_read)
+        Suspects::is_odd(error) && self.job.suspects.borrow_mut().accuse(id, rev, error.status(), is_read)
     }
 
     fn refuse(&self, failure: Failure) {
