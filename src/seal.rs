@@ -41,7 +41,7 @@ pub use channel::{Channel, Epoch};
 pub use code::RecoveryCode;
 pub use crypt::{Entropy, Hash, Key, sha256};
 pub use envelope::Envelope;
-pub use file::{CHUNK_BYTES, FileOpener, FileReader, FileSealer, PlainFile, contents_hash};
+pub use file::{CHUNK_BYTES, FileOpener, FileSealer, PlainFile, contents_hash};
 pub use guard::{GUARD_ID, guard_document};
 pub use id::{Class, MAX_LOCAL_ID_BYTES};
 pub use line::{Lineage, first_line, next_line};
@@ -55,7 +55,7 @@ pub use revision::{
     prepare_revision, read_revision, seal_revision, seal_revisions,
 };
 pub use signer::{PublicKey, Signer};
-pub use stream::{STREAM_CHUNK_BYTES, TAG_BYTES, open_chunk, seal_chunk};
+pub use stream::{Nonce, STREAM_CHUNK_BYTES, TAG_BYTES, open_chunk, seal_chunk};
 pub use vault::Vault;
 
 #[cfg(test)]

@@ -14,6 +14,7 @@
 
 mod blob;
 mod channel;
+mod cipher;
 mod connection;
 mod fetch;
 mod indexeddb;

@@ -12,20 +12,8 @@ use rng::cases;
 use seal::*;
 use settee::seal::*;
 
-fn read(
-    channel: &Channel,
-    id: &str,
-    entry: &FileEntry,
-    sealed: &[u8],
-    step: usize,
-) -> Result<Vec<u8>, Refusal> {
-    let mut reader = FileReader::new(channel.ch(), &channel.remote_id(id), entry);
-    let mut out = Vec::new();
-    for piece in sealed.chunks(step) {
-        reader.push(piece, &mut out)?;
-    }
-    reader.finish(&out.chunks(CHUNK_BYTES as usize).map(sha256).collect::<Vec<_>>())?;
-    Ok(out)
+fn read(channel: &Channel, id: &str, entry: &FileEntry, sealed: &[u8]) -> Result<Vec<u8>, Refusal> {
+    FileOpener::open_all(channel.ch(), &channel.remote_id(id), entry, sealed)
 }
 
 #[test]
@@ -39,9 +27,7 @@ fn contents_come_back_whole_and_from_any_place() {
         let (entry, sealed) = home.attach("a", "f", &plain, &chance);
         assert_eq!((entry.length, entry.hash), (length as u64, PlainFile::of(&plain).hash));
         assert_eq!(entry.stub().length, sealed.len() as u64);
-        for step in [1000, 65_552, sealed.len()] {
-            assert_eq!(read(home.channel(), "a", &entry, &sealed, step).unwrap(), plain);
-        }
+        assert_eq!(read(home.channel(), "a", &entry, &sealed).unwrap(), plain);
         let (head, _) = sealed.split_at(FileOpener::HEAD_BYTES);
         let opener =
             FileOpener::new(home.channel().ch(), &home.channel().remote_id("a"), &entry, head).unwrap();
@@ -66,30 +52,12 @@ fn a_file_is_filled_up_to_its_step() {
     for (length, whole) in [(0, 1024), (1, 1024), (1022, 1024), (1023, 1024), (1024, 1024), (1025, 2048)] {
         let (entry, sealed) = home.attach("a", "f", &plain(length), &chance);
         assert_eq!(sealed.len(), 16 + whole + TAG_BYTES);
-        assert_eq!(read(home.channel(), "a", &entry, &sealed, 999), Ok(plain(length)));
+        assert_eq!(read(home.channel(), "a", &entry, &sealed), Ok(plain(length)));
     }
 }
 
 #[test]
-fn memory_is_one_chunk() {
-    let chance = Chance::new(1);
-    let home = home(&chance);
-    let (plain, piece) = (PlainFile::of(&[7; 1_000_000]), vec![7; 10_000]);
-    let remote = home.channel().remote_id("a");
-    let mut sealer =
-        FileSealer::new(home.channel().ch(), &remote, "f", "t", plain, 1, &|bytes| chance.fill(bytes));
-    let mut held = 0;
-    for n in 1..=100 {
-        let mut out = Vec::new();
-        sealer.push(&piece, &mut out).unwrap();
-        held = held + piece.len() - out.len().saturating_sub(32);
-        assert!(held <= STREAM_CHUNK_BYTES + 1000 && out.len() <= STREAM_CHUNK_BYTES + 32, "{n} {held}");
-    }
-    assert!(sealer.push(&piece, &mut Vec::new()).is_err(), "more than was hashed");
-}
-
-#[test]
-fn what_fills_it_up_comes_chunk_by_chunk() {
+fn a_chunk_is_a_chunk_and_what_fills_it_up() {
     let chance = Chance::new(1);
     let home = home(&chance);
     let length = (64 << 20) + 1;
@@ -97,25 +65,31 @@ fn what_fills_it_up_comes_chunk_by_chunk() {
     let remote = home.channel().remote_id("a");
     let mut sealer =
         FileSealer::new(home.channel().ch(), &remote, "f", "t", plain, 1, &|bytes| chance.fill(bytes));
-    let (mut out, mut sealed) = (Vec::new(), 0);
-    let mut take = |out: &mut Vec<u8>| sealed += std::mem::take(out).len() as u64;
-    assert_eq!(sealer.fill_up(&mut out), Err(Refusal::BadDocument), "before its end");
-    for _ in 0..length / 65_536 {
-        sealer.push(&[7; 65_536], &mut out).unwrap();
-        take(&mut out);
+    let mut sealed = sealer.head().len() as u64;
+    let mut nonces = std::collections::HashSet::new();
+    let whole = [7; STREAM_CHUNK_BYTES];
+    for bytes in [&[][..], &[7], &whole[..65_535]] {
+        assert_eq!(sealer.chunk(bytes), Err(Refusal::BadDocument), "before its end");
     }
-    sealer.push(&[7], &mut out).unwrap();
+    for _ in 0..length / CHUNK_BYTES {
+        let (nonce, text) = sealer.chunk(&whole).unwrap().unwrap();
+        assert!(nonces.insert(nonce) && text == &whole[..]);
+        sealed += (text.len() + TAG_BYTES) as u64;
+    }
+    let left = sealer.chunk(&whole);
+    assert_eq!(left, Err(Refusal::BadDocument), "more than was hashed");
+    let mut last = &[7][..];
     let mut count = 0;
-    while sealer.fill_up(&mut out).unwrap() {
-        assert!(!out.is_empty() && out.len() <= STREAM_CHUNK_BYTES + TAG_BYTES);
-        take(&mut out);
-        count += 1;
+    while let Some((nonce, text)) = sealer.chunk(last).unwrap() {
+        assert!(nonces.insert(nonce) && text.len() <= STREAM_CHUNK_BYTES);
+        assert_eq!((&text[..last.len()], text.iter().filter(|byte| **byte != 0).count()), (last, last.len()));
+        sealed += (text.len() + TAG_BYTES) as u64;
+        (last, count) = (&[], count + 1);
     }
     assert!(count > 20, "{count} chunks of almost nothing but zeros");
-    let whole = sealer.sealed_length();
-    sealer.finish(&mut out).unwrap();
-    take(&mut out);
-    assert_eq!(sealed, whole);
+    assert_eq!(sealer.chunk(&[7]), Err(Refusal::BadDocument));
+    assert_eq!(sealed, sealer.sealed_length());
+    assert!(sealer.finish().is_ok());
 }
 
 #[test]
@@ -127,12 +101,13 @@ fn fewer_or_other_bytes_than_were_hashed_are_noticed() {
     let sealer =
         || FileSealer::new(home.channel().ch(), &remote, "f", "t", plain, 1, &|bytes| chance.fill(bytes));
     let mut out = Vec::new();
-    assert!(sealer().finish(&mut out).is_err());
-    let mut other = sealer();
+    for other in [&b""[..], b"1234", b"123456", &[0; STREAM_CHUNK_BYTES + 1]] {
+        assert_eq!(sealer().seal_all(other, &mut out).err(), Some(Refusal::BadDocument));
+    }
+    assert!(sealer().finish().is_err());
     out.clear();
-    other.push(b"12346", &mut out).unwrap();
-    let entry = other.finish(&mut out).unwrap();
-    assert_eq!(read(home.channel(), "a", &entry, &out, 99), Err(Refusal::NotOpened));
+    let entry = sealer().seal_all(b"12346", &mut out).unwrap();
+    assert_eq!(read(home.channel(), "a", &entry, &out), Err(Refusal::NotOpened));
 }
 
 #[test]
@@ -143,13 +118,13 @@ fn every_byte_of_the_contents_counts() {
     for at in 0..sealed.len() * 8 {
         let mut changed = sealed.clone();
         changed[at / 8] ^= 1 << (at % 8);
-        assert_eq!(read(home.channel(), "a", &entry, &changed, 5000), Err(Refusal::NotOpened), "bit {at}");
+        assert_eq!(read(home.channel(), "a", &entry, &changed), Err(Refusal::NotOpened), "bit {at}");
     }
     let (entry, sealed) = home.attach("a", "f", &plain(200_000), &chance);
     for at in (0..sealed.len()).step_by(9973).chain([15, 16, 65_567, 65_568, sealed.len() - 1]) {
         let mut changed = sealed.clone();
         changed[at] ^= 0x80;
-        assert_eq!(read(home.channel(), "a", &entry, &changed, 40_000), Err(Refusal::NotOpened), "byte {at}");
+        assert_eq!(read(home.channel(), "a", &entry, &changed), Err(Refusal::NotOpened), "byte {at}");
     }
 }
 
@@ -164,7 +139,7 @@ fn chunks_are_neither_cut_moved_repeated_nor_added() {
     let with = |order: &[usize]| {
         [&[head], &order.iter().map(|at| chunks[*at]).collect::<Vec<_>>()[..]].concat().concat()
     };
-    let open = |bytes: &[u8]| read(home.channel(), "a", &entry, bytes, 30_000);
+    let open = |bytes: &[u8]| read(home.channel(), "a", &entry, bytes);
     assert!(open(&with(&[0, 1, 2, 3])).is_ok());
     for order in [
         &[0, 1, 2][..],
@@ -186,9 +161,9 @@ fn chunks_are_neither_cut_moved_repeated_nor_added() {
     assert_eq!(open(&[&sealed[..], b"\0"].concat()), Err(Refusal::NotOpened));
     // An empty file's hash is right without any chunk.
     let (empty, bytes) = home.attach("a", "e", b"", &chance);
-    assert_eq!(read(home.channel(), "a", &empty, &bytes, 999), Ok(Vec::new()));
+    assert_eq!(read(home.channel(), "a", &empty, &bytes), Ok(Vec::new()));
     for length in [0, 16, bytes.len() - 1] {
-        assert_eq!(read(home.channel(), "a", &empty, &bytes[..length], 999), Err(Refusal::NotOpened));
+        assert_eq!(read(home.channel(), "a", &empty, &bytes[..length]), Err(Refusal::NotOpened));
     }
     // A chunk in the place of another, for who opens them one by one.
     let opener = FileOpener::new(home.channel().ch(), &home.channel().remote_id("a"), &entry, head).unwrap();
@@ -206,11 +181,11 @@ fn contents_belong_to_their_document_and_channel() {
     let other = home(&chance);
     let (a, a_bytes) = one.attach("a", "f", &plain(2000), &chance);
     let (b, b_bytes) = one.attach("a", "g", &plain(2000), &chance);
-    assert!(read(one.channel(), "a", &a, &a_bytes, 999).is_ok());
-    assert!(read(one.channel(), "a", &a, &b_bytes, 999).is_err());
-    assert!(read(one.channel(), "a", &b, &a_bytes, 999).is_err());
-    assert!(read(one.channel(), "b", &a, &a_bytes, 999).is_err());
-    assert!(read(other.channel(), "a", &a, &a_bytes, 999).is_err());
+    assert!(read(one.channel(), "a", &a, &a_bytes).is_ok());
+    assert!(read(one.channel(), "a", &a, &b_bytes).is_err());
+    assert!(read(one.channel(), "a", &b, &a_bytes).is_err());
+    assert!(read(one.channel(), "b", &a, &a_bytes).is_err());
+    assert!(read(other.channel(), "a", &a, &a_bytes).is_err());
     let changed = [
         FileEntry { key: b.key.clone(), ..a.clone() },
         FileEntry { opaque: b.opaque, ..a.clone() },
@@ -219,7 +194,7 @@ fn contents_belong_to_their_document_and_channel() {
         FileEntry { hash: [0; 32], ..a.clone() },
     ];
     for entry in changed {
-        assert!(read(one.channel(), "a", &entry, &a_bytes, 999).is_err());
+        assert!(read(one.channel(), "a", &entry, &a_bytes).is_err());
     }
 }
 

@@ -15,11 +15,11 @@ use serde_json::{Value, json};
 use settee::{
     database::{Database, KeySource, Keys, OpenOptions, Quarantined},
     error::{Error, Kind, Result},
-    model::Content,
+    model::{Content, Digest},
     peer::{MissingRevs, Peer, ReplicatedDoc},
     replicate::replicate,
     seal::{Entry, Vault},
-    store::{MemoryStore, Store},
+    store::{Batch, MemoryStore, Store},
 };
 use support::*;
 
@@ -701,4 +701,50 @@ fn the_bytes_of_an_attachment_are_those_that_its_stub_says() {
     copy(&server, &b.db);
     assert_eq!(bytes_of(&b.db, "photo", "p.jpg"), [7; 5000]);
     assert_eq!(quarantine(&b.db), []);
+}
+
+/// A large one is sealed and opened chunk by chunk, several at once, by whoever has hands for it.
+#[test]
+fn large_attachments_come_back_whole_and_a_damaged_one_is_told() {
+    let (a, _) = devices();
+    let digests = |store: &MemoryStore| block_on(store.content_digests()).unwrap();
+    for length in [65_535, 65_536, 65_537, 131_072, 700_001, 1_500_000] {
+        let plain: Vec<u8> = (0..length).map(|at| (at * 31 % 251) as u8).collect();
+        let (id, before) = (format!("of {length}"), digests(&a.store));
+        attach(&a.db, &id, "f", &plain);
+        assert!(bytes_of(&a.db, &id, "f") == plain, "{length}");
+        let digest = digests(&a.store).into_iter().find(|digest| !before.contains(digest)).unwrap();
+        let sealed = block_on(block_on(a.store.content(digest)).unwrap().unwrap().bytes()).unwrap();
+        assert_eq!(Digest::of(&sealed), digest);
+        let swapped = |one: usize, other: usize| {
+            let mut all = sealed.to_vec();
+            let at = |n: usize| 16 + n * 65_552..16 + (n + 1) * 65_552;
+            if sealed.len() > at(other).end {
+                all.copy_within(at(one), at(other).start);
+                all[at(one)].copy_from_slice(&sealed[at(other)]);
+            }
+            all
+        };
+        let mut damaged = vec![swapped(0, 1), swapped(1, 3), sealed[..sealed.len() - 1].to_vec(), Vec::new()];
+        damaged.push([&sealed[..], &[0]].concat());
+        for at in [0, 15, 16, 65_551, 65_567, sealed.len() - 17, sealed.len() - 1] {
+            let mut changed = sealed.to_vec();
+            changed[at] ^= 1;
+            damaged.push(changed);
+        }
+        for bytes in damaged.into_iter().filter(|bytes| bytes[..] != sealed[..]) {
+            let store = a.store.fork();
+            let device = channel(&store, 5);
+            let next = block_on(store.scan(1, 10_000)).unwrap().last().unwrap().no + 1;
+            for batch in [
+                Batch { drop_contents: vec![digest], ..Batch::default() },
+                Batch { put_contents: vec![(digest, Content::from(bytes))], ..Batch::default() },
+            ] {
+                block_on(store.append(next, &mut |_, _| Ok(Some(batch.clone())))).unwrap();
+            }
+            block_on(device.unlock(a.source.clone())).unwrap();
+            let read = block_on(device.get_attachment(&id, "f", &options(json!({}))));
+            assert_eq!(read.err().map(|error| error.kind()), Some(Kind::Corrupt), "{length}");
+        }
+    }
 }

@@ -7,7 +7,11 @@ mod seal;
 #[path = "support/seal_vectors.rs"]
 mod seal_vectors;
 
-use settee::{platform::Platform, seal::*, web::WebPlatform};
+use settee::{
+    platform::{CipherHere, Platform},
+    seal::*,
+    web::WebPlatform,
+};
 use wasm_bindgen_test::{wasm_bindgen_test, wasm_bindgen_test_configure};
 
 wasm_bindgen_test_configure!(run_in_browser);
@@ -15,6 +19,27 @@ wasm_bindgen_test_configure!(run_in_browser);
 #[wasm_bindgen_test]
 fn the_format_is_what_it_was() {
     seal_vectors::check(include_str!("vectors/seal/v1.json"), true);
+}
+
+/// The browser's own cipher, where it has one, seals and opens as ours does, and opens nothing else.
+#[wasm_bindgen_test]
+async fn the_browsers_cipher_is_the_formats() {
+    let key = [7; 32];
+    let (theirs, ours) = (WebPlatform.cipher(&key).await.unwrap(), CipherHere::new(&key));
+    for (at, length) in [0usize, 1, 63, 64, 65, 1_000, 65_536].into_iter().enumerate() {
+        let (nonce, text) = ([at as u8; 12], (0..length).map(|at| (at * 31) as u8).collect::<Vec<_>>());
+        let sealed = theirs.seal(&nonce, &text).await.unwrap().bytes().await.unwrap();
+        assert_eq!(sealed[..], ours.seal_now(&nonce, &text).unwrap(), "{length}");
+        assert_eq!(theirs.open(&nonce, &sealed).await.unwrap(), Some(text));
+        assert_eq!(theirs.open(&[99; 12], &sealed).await.unwrap(), None);
+        for at in [0, sealed.len() / 2, sealed.len() - 1] {
+            let mut changed = sealed.to_vec();
+            changed[at] ^= 1;
+            assert_eq!(theirs.open(&nonce, &changed).await.unwrap(), None);
+        }
+        assert_eq!(theirs.open(&nonce, &sealed[..sealed.len() - 1]).await.unwrap(), None);
+    }
+    assert_eq!(theirs.open(&[0; 12], &[1; 15]).await.unwrap(), None);
 }
 
 #[wasm_bindgen_test]

@@ -9,11 +9,11 @@ use super::{
 use crate::{
     error::{Error, Kind, Pending, Result},
     log::{DocState, StoredAttachment, StoredLeaf},
-    model::{CONTENT_CHUNK_BYTES, Content, Digester, Pieces, Rev},
+    model::{Content, Digester, Pieces, Rev},
     peer::{ReplicatedAttachment, ReplicatedDoc},
-    platform::{Collector, Platform},
+    platform::Platform,
     seal::{
-        Author, CHUNK_BYTES, Channel, Entry, Envelope, FileEntry, FileReader, FileSealer, Hash, Key,
+        Author, CHUNK_BYTES, Channel, Entry, Envelope, FileEntry, FileOpener, FileSealer, Hash, Key,
         NewRevision, Opened, PlainFile, Prepared, PublicKey, Received, Refusal, Sealed, Signer, Stub,
         check_push, contents_hash, first_line, next_line, open_revision, prepare_checked, prepare_revision,
         read_revision, seal_revisions,
@@ -180,9 +180,13 @@ impl Keys {
         copied: Option<&FileEntry>,
         platform: &dyn Platform,
     ) -> Result<(Content, FileEntry)> {
-        let (mut chunks, mut hashes) = (Chunks::of(content, platform), Hashes::new(platform));
+        let (mut pieces, mut hashes) = (Pieced::of(content, platform), Hashes::new(platform));
         let mut md5 = Digester::default();
-        while let Some(chunk) = chunks.next().await? {
+        loop {
+            let chunk = pieces.next(CHUNK_BYTES as usize).await?;
+            if chunk.is_empty() {
+                break;
+            }
             hashes.add(chunk).await?;
             md5.update(chunk);
         }
@@ -202,17 +206,33 @@ impl Keys {
         let (ch, (file_name, content_type)) = (self.channel.ch(), attachment);
         // The generation is known when it is committed.
         let mut sealer = FileSealer::new(ch, &id, file_name, content_type, plain, 1, &entropy);
-        let (mut chunks, mut collected) = (Chunks::of(content, platform), Collected::new(platform));
-        while let Some(chunk) = chunks.next().await? {
-            sealer.push(chunk, &mut collected.bytes).map_err(refused)?;
-            collected.put_away(false)?;
+        let mut collector = platform.collector();
+        if length <= CHUNK_BYTES {
+            let mut sealed = Vec::new();
+            let entry = sealer.seal_all(&content.bytes().await?, &mut sealed).map_err(refused)?;
+            collector.push(sealed.into())?;
+            return Ok((collector.finish()?, entry));
         }
-        while sealer.fill_up(&mut collected.bytes).map_err(refused)? {
-            collected.put_away(false)?;
-            platform.sleep(0).await;
+        let cipher = platform.cipher(sealer.key().expose()).await?;
+        let (mut pieces, mut under_way) = (Pieced::of(content, platform), InOrder::default());
+        let mut bytes = sealer.head().to_vec();
+        collector.push(bytes.clone().into())?;
+        loop {
+            let next = sealer.chunk(pieces.next(CHUNK_BYTES as usize).await?).map_err(refused)?;
+            let next = next.map(|(nonce, text)| cipher.seal(&nonce, &text));
+            let is_end = next.is_none();
+            match under_way.turn(next).await? {
+                Some(chunk) => {
+                    bytes.clear();
+                    chunk.pieces().next(&mut bytes).await?;
+                    sealer.sealed(&bytes);
+                    collector.push(chunk)?;
+                }
+                None if is_end => break,
+                None => {}
+            }
         }
-        let entry = sealer.finish(&mut collected.bytes).map_err(refused)?;
-        Ok((collected.finish()?, entry))
+        Ok((collector.finish()?, sealer.finish().map_err(refused)?))
     }
 
     /// Opens an attachment's bytes, piece by piece, and proves that they are all there.
@@ -226,20 +246,41 @@ impl Keys {
         platform: &dyn Platform,
     ) -> Result<Content> {
         let damaged = |refusal| Error::corrupt("sealed attachment").with_source(refusal);
-        let mut reader = FileReader::new(self.channel.ch(), &self.channel.remote_id(name), file);
-        let (mut collected, mut hashes) = (Collected::new(platform), Hashes::new(platform));
-        let mut pieces = Chunks::of(sealed, platform);
-        while let Some(piece) = pieces.next().await? {
-            let from = collected.bytes.len();
-            reader.push(piece, &mut collected.bytes).map_err(damaged)?;
-            // Whole chunks come out, and the last one.
-            for chunk in collected.bytes[from..].chunks(CHUNK_BYTES as usize) {
-                hashes.add(chunk).await?;
-            }
-            collected.put_away(false)?;
+        let (ch, id) = (self.channel.ch(), self.channel.remote_id(name));
+        if sealed.size_bytes() != file.stub().length {
+            return Err(damaged(Refusal::NotOpened));
         }
-        reader.finish(&hashes.finish().await?).map_err(damaged)?;
-        collected.finish()
+        let mut collector = platform.collector();
+        if file.length <= CHUNK_BYTES {
+            let plain = FileOpener::open_all(ch, &id, file, &sealed.bytes().await?).map_err(damaged)?;
+            collector.push(plain.into())?;
+            return collector.finish();
+        }
+        let mut pieces = Pieced::of(sealed, platform);
+        let head = pieces.next(FileOpener::HEAD_BYTES).await?;
+        let opener = FileOpener::new(ch, &id, file, head).map_err(damaged)?;
+        let cipher = platform.cipher(opener.key().expose()).await?;
+        let (mut under_way, mut hashes) = (InOrder::default(), Hashes::new(platform));
+        let (mut begun, mut opened) = (0, 0);
+        while opened < opener.chunks() {
+            let mut next = None;
+            if begun < opener.chunks() {
+                let range = opener.sealed_range(begun);
+                let chunk = pieces.next((range.end - range.start) as usize).await?;
+                next = Some(cipher.open(&opener.nonce(begun), chunk));
+                begun += 1;
+            }
+            let Some(text) = under_way.turn(next).await? else { continue };
+            let text = text.ok_or(Refusal::NotOpened).and_then(|text| opener.trim(opened, text));
+            let text = text.map_err(damaged)?;
+            opened += 1;
+            if !text.is_empty() {
+                hashes.add(&text).await?;
+                collector.push(text.into())?;
+            }
+        }
+        opener.check(&hashes.finish().await?).map_err(damaged)?;
+        collector.finish()
     }
 }
 
@@ -297,8 +338,8 @@ fn refused(refusal: Refusal) -> Error {
     Error::new(kind, refusal.reason()).with_source(refusal)
 }
 
-/// A content in full chunks of [`CHUNK_BYTES`], the last one shorter.
-struct Chunks<'a> {
+/// A content in pieces of the lengths that are asked for.
+struct Pieced<'a> {
     pieces: Box<dyn Pieces + 'a>,
     platform: &'a dyn Platform,
     /// Read and not handed out yet, from `at` on.
@@ -307,17 +348,17 @@ struct Chunks<'a> {
     given: u32,
 }
 
-/// After how many chunks the page gets its turn: some 4 ms of work on them.
-const CHUNKS_IN_A_TURN: u32 = 8;
+/// After how many pieces the page gets its turn: some 4 ms of work on such as are chunks.
+const PIECES_IN_A_TURN: u32 = 8;
 
-impl<'a> Chunks<'a> {
+impl<'a> Pieced<'a> {
     fn of(content: &'a Content, platform: &'a dyn Platform) -> Self {
         Self { pieces: content.pieces(), platform, held: Vec::new(), at: 0, given: 0 }
     }
 
-    async fn next(&mut self) -> Result<Option<&[u8]>> {
-        let chunk = CHUNK_BYTES as usize;
-        while self.held.len() - self.at < chunk {
+    /// The next `length` bytes; fewer, or none, at the end.
+    async fn next(&mut self, length: usize) -> Result<&[u8]> {
+        while self.held.len() - self.at < length {
             self.held.drain(..std::mem::take(&mut self.at));
             let before = self.held.len();
             self.pieces.next(&mut self.held).await?;
@@ -327,70 +368,65 @@ impl<'a> Chunks<'a> {
         }
         self.given += 1;
         // A read that need not wait gives the page no turn.
-        if self.given.is_multiple_of(CHUNKS_IN_A_TURN) {
+        if self.given.is_multiple_of(PIECES_IN_A_TURN) {
             self.platform.sleep(0).await;
         }
         let start = self.at;
-        self.at = self.held.len().min(start + chunk);
-        Ok((self.at > start).then(|| &self.held[start..self.at]))
+        self.at = self.held.len().min(start + length);
+        Ok(&self.held[start..self.at])
     }
 }
 
-/// The hashes of chunks, several of them under way at once.
+/// Work of the machine's, several pieces of it under way at once, whose results come in the order in which they
+/// were begun.
+struct InOrder<T>(VecDeque<Pending<'static, T>>);
+
+/// Each has its chunk in the machine's memory.
+const AT_ONCE: usize = 8;
+
+impl<T> Default for InOrder<T> {
+    fn default() -> Self {
+        Self(VecDeque::new())
+    }
+}
+
+impl<T> InOrder<T> {
+    /// Takes one more that was begun. Gives the first one's result if enough are under way or no more come.
+    async fn turn(&mut self, next: Option<Pending<'static, T>>) -> Result<Option<T>> {
+        let waits = next.is_none();
+        self.0.extend(next);
+        if !waits && self.0.len() < AT_ONCE {
+            return Ok(None);
+        }
+        match self.0.pop_front() {
+            Some(first) => first.await.map(Some),
+            None => Ok(None),
+        }
+    }
+}
+
+/// The hashes of chunks.
 struct Hashes<'a> {
     platform: &'a dyn Platform,
-    under_way: VecDeque<Pending<'static, Hash>>,
+    under_way: InOrder<Hash>,
     made: Vec<Hash>,
 }
 
-/// Each has its chunk in the machine's memory.
-const HASHES_AT_ONCE: usize = 8;
-
 impl<'a> Hashes<'a> {
     fn new(platform: &'a dyn Platform) -> Self {
-        Self { platform, under_way: VecDeque::new(), made: Vec::new() }
+        Self { platform, under_way: InOrder::default(), made: Vec::new() }
     }
 
     async fn add(&mut self, chunk: &[u8]) -> Result<()> {
-        self.under_way.push_back(self.platform.sha256(chunk));
-        if self.under_way.len() == HASHES_AT_ONCE { self.take_one().await } else { Ok(()) }
-    }
-
-    async fn take_one(&mut self) -> Result<()> {
-        if let Some(first) = self.under_way.pop_front() {
-            self.made.push(first.await?);
-        }
+        let begun = self.platform.sha256(chunk);
+        self.made.extend(self.under_way.turn(Some(begun)).await?);
         Ok(())
     }
 
     async fn finish(mut self) -> Result<Vec<Hash>> {
-        while !self.under_way.is_empty() {
-            self.take_one().await?;
+        while let Some(hash) = self.under_way.turn(None).await? {
+            self.made.push(hash);
         }
         Ok(self.made)
-    }
-}
-
-/// What comes out, put away in pieces that are worth it.
-struct Collected {
-    collector: Box<dyn Collector>,
-    bytes: Vec<u8>,
-}
-
-impl Collected {
-    fn new(platform: &dyn Platform) -> Self {
-        Self { collector: platform.collector(), bytes: Vec::new() }
-    }
-
-    fn put_away(&mut self, all: bool) -> Result<()> {
-        if all || self.bytes.len() as u64 >= CONTENT_CHUNK_BYTES / 2 {
-            self.collector.push(std::mem::take(&mut self.bytes))?;
-        }
-        Ok(())
-    }
-
-    fn finish(mut self) -> Result<Content> {
-        self.put_away(true)?;
-        self.collector.finish()
     }
 }

@@ -3,14 +3,15 @@
 //! Two passes, since the stream's key is made from the hash: whoever seals other contents under a key that a
 //! bad random source gave twice gets another stream key. What is in memory at a time is one chunk.
 
-use std::ops::Range;
+use std::{borrow::Cow, ops::Range};
 
 use md5::{Digest as _, Md5};
 
 use super::{
-    Entropy, FileEntry, Hash, Key, Refusal, STREAM_CHUNK_BYTES, TAG_BYTES,
+    Entropy, FileEntry, Hash, Key, Nonce, Refusal, STREAM_CHUNK_BYTES, TAG_BYTES,
     crypt::{first, hash, hkdf, mac, same, sha256},
-    open_chunk, padded_len, seal_chunk,
+    open_chunk, padded_len,
+    stream::{nonce, seal_text},
 };
 use crate::model::Digest;
 
@@ -65,14 +66,13 @@ fn stream_key(key: &Key, salt: &[u8; 16]) -> Key {
     hkdf(key.expose(), salt, b"payload")
 }
 
-/// The second pass: the same bytes once more, sealed.
+/// The second pass: the same bytes once more, a chunk at a time. It says what is sealed and takes what came of
+/// it; the sealing itself is [`seal_chunk`]'s or that of whoever has hands for it.
 pub struct FileSealer {
     entry: FileEntry,
     stream: Key,
-    salt: Option<[u8; 16]>,
-    buffer: Vec<u8>,
+    salt: [u8; 16],
     index: u64,
-    taken: u64,
     md5: Md5,
 }
 
@@ -106,8 +106,7 @@ impl FileSealer {
         };
         let salt = salt_of(ch, remote_id, &entry);
         let stream = stream_key(&entry.key, &salt);
-        let buffer = Vec::with_capacity(STREAM_CHUNK_BYTES);
-        Self { entry, stream, salt: Some(salt), buffer, index: 0, taken: 0, md5: Md5::new() }
+        Self { entry, stream, salt, index: 0, md5: Md5::new() }
     }
 
     /// How long it will be when sealed.
@@ -115,85 +114,76 @@ impl FileSealer {
         sealed_length(self.entry.length)
     }
 
-    /// Takes the next plain bytes and appends what is sealed of them to `out`.
-    ///
-    /// Errors: `bad_document` if there are more than in the first pass.
-    pub fn push(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<(), Refusal> {
-        self.taken += bytes.len() as u64;
-        if self.taken > self.entry.length {
-            return Err(Refusal::BadDocument);
-        }
-        self.fill(bytes, out)
+    /// What its chunks are sealed with, and nothing else.
+    pub fn key(&self) -> &Key {
+        &self.stream
     }
 
-    /// Behind the last plain bytes: fills the chunk up that they end in, or one more, and appends what is sealed of
-    /// it to `out`. Whether there is another; a large file may have many of nothing but zeros.
+    /// The next chunk to be sealed, and its nonce: these bytes, which are the next [`CHUNK_BYTES`] of the contents
+    /// or what is left of them, and the zeros that fill it up. Behind the contents there may be many chunks of
+    /// zeros alone, for which there are no bytes; `None` behind the last one.
     ///
-    /// Errors: `bad_document` if there were fewer bytes than in the first pass.
-    pub fn fill_up(&mut self, out: &mut Vec<u8>) -> Result<bool, Refusal> {
-        if self.taken != self.entry.length {
+    /// Errors: `bad_document` if there are more or fewer bytes than in the first pass.
+    pub fn chunk<'a>(&mut self, bytes: &'a [u8]) -> Result<Option<(Nonce, Cow<'a, [u8]>)>, Refusal> {
+        let start = self.index.saturating_mul(CHUNK_BYTES);
+        let own = self.entry.length.saturating_sub(start).min(CHUNK_BYTES);
+        let whole = padded_len(self.entry.length).saturating_sub(start).min(CHUNK_BYTES);
+        if bytes.len() as u64 != own {
             return Err(Refusal::BadDocument);
         }
-        let held = self.buffer.len() as u64;
-        let left = padded_len(self.taken).saturating_sub(self.index.saturating_mul(CHUNK_BYTES) + held);
-        let now = left.min(CHUNK_BYTES - held);
-        self.buffer.resize(self.buffer.len() + usize::try_from(now).unwrap_or_default(), 0);
-        if !self.buffer.is_empty() {
-            self.seal_buffer(out)?;
+        if whole == 0 {
+            return Ok(None);
         }
-        Ok(left > now)
+        let mut text = Cow::Borrowed(bytes);
+        if own < whole {
+            text.to_mut().resize(usize::try_from(whole).map_err(|_| Refusal::TooLarge)?, 0);
+        }
+        let nonce = nonce(self.index, self.index == last_chunk(self.entry.length));
+        self.index += 1;
+        Ok(Some((nonce, text)))
     }
 
-    /// Ends it: what is not filled up yet. Gives the manifest's entry.
+    /// What stands before the first chunk.
+    pub fn head(&mut self) -> [u8; FileOpener::HEAD_BYTES] {
+        self.md5.update(self.salt);
+        self.salt
+    }
+
+    /// Takes a chunk as it was sealed: each once, in their order, and the head before them.
+    pub fn sealed(&mut self, chunk: &[u8]) {
+        self.md5.update(chunk);
+    }
+
+    /// Ends it. Gives the manifest's entry.
     ///
     /// Errors: `bad_document` if there were fewer bytes than in the first pass.
-    pub fn finish(mut self, out: &mut Vec<u8>) -> Result<FileEntry, Refusal> {
-        while self.fill_up(out)? {}
+    pub fn finish(mut self) -> Result<FileEntry, Refusal> {
+        if self.index <= last_chunk(self.entry.length) {
+            return Err(Refusal::BadDocument);
+        }
         self.entry.sealed_digest = Digest(self.md5.finalize().into());
         Ok(self.entry)
     }
 
-    fn fill(&mut self, mut bytes: &[u8], out: &mut Vec<u8>) -> Result<(), Refusal> {
-        while !bytes.is_empty() {
-            let room = STREAM_CHUNK_BYTES - self.buffer.len();
-            let (now, later) = bytes.split_at(room.min(bytes.len()));
-            bytes = later;
-            if now.len() == STREAM_CHUNK_BYTES {
-                self.seal(now, out)?;
-                continue;
-            }
-            self.buffer.extend_from_slice(now);
-            if self.buffer.len() == STREAM_CHUNK_BYTES {
-                self.seal_buffer(out)?;
-            }
+    /// All of it at once, for contents in memory: appends what is sealed of them to `out`.
+    ///
+    /// Errors: as [`FileSealer::chunk`].
+    pub fn seal_all(mut self, plain: &[u8], out: &mut Vec<u8>) -> Result<FileEntry, Refusal> {
+        out.extend_from_slice(&self.head());
+        let mut chunks = plain.chunks(STREAM_CHUNK_BYTES);
+        while let Some((nonce, text)) = self.chunk(chunks.next().unwrap_or_default())? {
+            let start = out.len();
+            seal_text(&self.stream, &nonce, &text, out)?;
+            self.md5.update(out.get(start..).unwrap_or_default());
         }
-        Ok(())
-    }
-
-    fn seal_buffer(&mut self, out: &mut Vec<u8>) -> Result<(), Refusal> {
-        let mut whole = std::mem::take(&mut self.buffer);
-        self.seal(&whole, out)?;
-        whole.clear();
-        self.buffer = whole;
-        Ok(())
-    }
-
-    fn seal(&mut self, chunk: &[u8], out: &mut Vec<u8>) -> Result<(), Refusal> {
-        let start = out.len();
-        if let Some(salt) = self.salt.take() {
-            out.extend_from_slice(&salt);
-        }
-        let is_last = self.index == last_chunk(self.entry.length);
-        seal_chunk(&self.stream, self.index, is_last, chunk, out)?;
-        self.md5.update(out.get(start..).unwrap_or_default());
-        self.index += 1;
-        Ok(())
+        if chunks.next().is_some() { Err(Refusal::BadDocument) } else { self.finish() }
     }
 }
 
 /// Opens an attachment's chunks, any of them in any order.
 pub struct FileOpener {
     stream: Key,
+    hash: Hash,
     length: u64,
 }
 
@@ -206,7 +196,7 @@ impl FileOpener {
         if !same(head, &salt) {
             return Err(Refusal::NotOpened);
         }
-        Ok(Self { stream: stream_key(&entry.key, &salt), length: entry.length })
+        Ok(Self { stream: stream_key(&entry.key, &salt), hash: entry.hash, length: entry.length })
     }
 
     /// How many bytes [`FileOpener::new`] takes.
@@ -224,6 +214,16 @@ impl FileOpener {
         start(index).min(end)..start(index.saturating_add(1)).min(end)
     }
 
+    /// What its chunks are opened with, and nothing else.
+    pub fn key(&self) -> &Key {
+        &self.stream
+    }
+
+    /// A chunk's nonce.
+    pub fn nonce(&self, index: u64) -> Nonce {
+        nonce(index, index == last_chunk(self.length))
+    }
+
     /// Opens a chunk: its plain bytes, without what fills the last ones up.
     ///
     /// Errors: `not_opened`.
@@ -232,7 +232,13 @@ impl FileOpener {
         if sealed.len() as u64 != range.end - range.start {
             return Err(Refusal::NotOpened);
         }
-        let mut text = open_chunk(&self.stream, index, index == last_chunk(self.length), sealed)?;
+        self.trim(index, open_chunk(&self.stream, index, index == last_chunk(self.length), sealed)?)
+    }
+
+    /// The same of a chunk that somebody else opened, with this key and nonce: what is in it.
+    ///
+    /// Errors: `not_opened` if it is filled up with anything but zeros.
+    pub fn trim(&self, index: u64, mut text: Vec<u8>) -> Result<Vec<u8>, Refusal> {
         let own = self.length.saturating_sub(index.saturating_mul(CHUNK_BYTES)).min(text.len() as u64);
         let own = usize::try_from(own).unwrap_or(text.len());
         if text.get(own..).unwrap_or_default().iter().any(|byte| *byte != 0) {
@@ -241,75 +247,38 @@ impl FileOpener {
         text.truncate(own);
         Ok(text)
     }
-}
 
-/// Opens an attachment from its beginning to its end, as its bytes come.
-pub struct FileReader {
-    begin: Option<(Hash, String)>,
-    entry: FileEntry,
-    opener: Option<FileOpener>,
-    buffer: Vec<u8>,
-    index: u64,
-}
-
-impl FileReader {
-    /// Begins.
-    pub fn new(ch: &Hash, remote_id: &str, entry: &FileEntry) -> Self {
-        Self {
-            begin: Some((*ch, remote_id.to_owned())),
-            entry: entry.clone(),
-            opener: None,
-            buffer: Vec::new(),
-            index: 0,
-        }
+    /// Whether these are the hashes of what was in all its chunks, as for [`contents_hash`].
+    ///
+    /// Errors: `not_opened`.
+    pub fn check(&self, chunks: &[Hash]) -> Result<(), Refusal> {
+        if contents_hash(chunks) == self.hash { Ok(()) } else { Err(Refusal::NotOpened) }
     }
 
-    /// Takes the next sealed bytes and appends what could be opened to `out`. Every chunk is authentic; that
-    /// all of them came is known only after [`FileReader::finish`].
+    /// All of it at once, for contents in memory.
     ///
     /// Errors: `not_opened`, also for bytes past the end.
-    pub fn push(&mut self, mut bytes: &[u8], out: &mut Vec<u8>) -> Result<(), Refusal> {
-        while !bytes.is_empty() {
-            let want = match &self.opener {
-                None => FileOpener::HEAD_BYTES,
-                Some(opener) => {
-                    let range = opener.sealed_range(self.index);
-                    usize::try_from(range.end - range.start).unwrap_or(0)
-                }
-            };
-            if want == 0 {
-                return Err(Refusal::NotOpened);
-            }
-            let (now, later) = bytes.split_at((want - self.buffer.len()).min(bytes.len()));
-            self.buffer.extend_from_slice(now);
-            bytes = later;
-            if self.buffer.len() == want {
-                self.take(out)?;
-                self.buffer.clear();
-            }
+    pub fn open_all(
+        ch: &Hash,
+        remote_id: &str,
+        entry: &FileEntry,
+        sealed: &[u8],
+    ) -> Result<Vec<u8>, Refusal> {
+        let (head, mut rest) = sealed.split_at_checked(Self::HEAD_BYTES).ok_or(Refusal::NotOpened)?;
+        let opener = Self::new(ch, remote_id, entry, head)?;
+        let (mut plain, mut hashes) = (Vec::new(), Vec::new());
+        for index in 0..opener.chunks() {
+            let range = opener.sealed_range(index);
+            let length = usize::try_from(range.end - range.start).map_err(|_| Refusal::NotOpened)?;
+            let (chunk, behind) = rest.split_at_checked(length).ok_or(Refusal::NotOpened)?;
+            rest = behind;
+            let chunk = opener.open(index, chunk)?;
+            hashes.extend((!chunk.is_empty()).then(|| sha256(&chunk)));
+            plain.extend_from_slice(&chunk);
         }
-        Ok(())
-    }
-
-    fn take(&mut self, out: &mut Vec<u8>) -> Result<(), Refusal> {
-        if let Some(opener) = &self.opener {
-            out.extend_from_slice(&opener.open(self.index, &self.buffer)?);
-            self.index += 1;
-        } else if let Some((ch, remote_id)) = self.begin.take() {
-            self.opener = Some(FileOpener::new(&ch, &remote_id, &self.entry, &self.buffer)?);
+        if !rest.is_empty() {
+            return Err(Refusal::NotOpened);
         }
-        Ok(())
-    }
-
-    /// Ends it. `chunks` are the hashes of what came out, as for [`contents_hash`].
-    ///
-    /// Errors: `not_opened` if bytes are missing, or the whole is not what was sealed.
-    pub fn finish(self, chunks: &[Hash]) -> Result<(), Refusal> {
-        let is_whole = self.opener.is_some_and(|opener| opener.chunks() == self.index);
-        if is_whole && self.buffer.is_empty() && contents_hash(chunks) == self.entry.hash {
-            Ok(())
-        } else {
-            Err(Refusal::NotOpened)
-        }
+        opener.check(&hashes).map(|()| plain)
     }
 }

@@ -9,7 +9,11 @@ pub const STREAM_CHUNK_BYTES: usize = 64 * 1024;
 /// What sealing adds to a chunk.
 pub const TAG_BYTES: usize = 16;
 
-fn nonce(index: u64, is_last: bool) -> [u8; 12] {
+/// What a chunk is sealed with beside the key.
+pub type Nonce = [u8; 12];
+
+/// Of the chunk of this number.
+pub(super) fn nonce(index: u64, is_last: bool) -> Nonce {
     let [a, b, c, d, e, f, g, h] = index.to_be_bytes();
     [0, 0, 0, a, b, c, d, e, f, g, h, u8::from(is_last)]
 }
@@ -28,10 +32,15 @@ pub fn seal_chunk(
     if chunk.len() > STREAM_CHUNK_BYTES {
         return Err(Refusal::TooLarge);
     }
+    seal_text(key, &nonce(index, is_last), chunk, out)
+}
+
+/// The same of one whose length and nonce are right.
+pub(super) fn seal_text(key: &Key, nonce: &Nonce, chunk: &[u8], out: &mut Vec<u8>) -> Result<(), Refusal> {
     let start = out.len();
     out.extend_from_slice(chunk);
     let text = out.get_mut(start..).unwrap_or_default();
-    let tag = settee_aead::seal(key.expose(), &nonce(index, is_last), b"", text).ok_or(Refusal::TooLarge)?;
+    let tag = settee_aead::seal(key.expose(), nonce, b"", text).ok_or(Refusal::TooLarge)?;
     out.extend_from_slice(&tag);
     Ok(())
 }

@@ -231,41 +231,43 @@ impl External for BlobContent {
     }
 }
 
-/// Puts a content together as a blob of pieces, which a browser may keep on disk.
+/// Puts a content together as a blob of blobs, which a browser may keep on disk.
 #[derive(Default)]
 pub(super) struct BlobCollector {
-    pieces: Vec<Blob>,
-    /// What is not in a piece yet.
-    rest: Vec<u8>,
+    blobs: Vec<Blob>,
+    /// What is not in a blob yet.
+    pieces: Vec<Content>,
+    bytes: u64,
 }
 
 impl BlobCollector {
     fn put_away(&mut self) -> Result<()> {
-        let rest = std::mem::take(&mut self.rest);
-        self.pieces.push(blob_of(&Array::of1(&Uint8Array::new_from_slice(&rest)), "")?);
+        let parts = self.pieces.drain(..).map(|piece| content_to_part(&piece)).collect::<Result<Array>>()?;
+        self.bytes = 0;
+        self.blobs.push(blob_of(&parts, "")?);
         Ok(())
     }
 }
 
 impl Collector for BlobCollector {
-    fn push(&mut self, piece: Vec<u8>) -> Result<()> {
-        if self.rest.is_empty() {
-            self.rest = piece;
-        } else {
-            self.rest.extend_from_slice(&piece);
-        }
-        if self.rest.len() as u64 >= CONTENT_CHUNK_BYTES / 2 { self.put_away() } else { Ok(()) }
+    fn push(&mut self, piece: Content) -> Result<()> {
+        self.bytes += piece.size_bytes();
+        self.pieces.push(piece);
+        if self.bytes >= CONTENT_CHUNK_BYTES / 2 { self.put_away() } else { Ok(()) }
     }
 
     fn finish(mut self: Box<Self>) -> Result<Content> {
-        if self.pieces.is_empty() && self.rest.len() as u64 <= KEPT_INSIDE_BYTES {
-            return Ok(self.rest.into());
+        if self.blobs.is_empty()
+            && self.bytes <= KEPT_INSIDE_BYTES
+            && let [Content::Bytes(bytes)] = &self.pieces[..]
+        {
+            return Ok(Content::Bytes(bytes.clone()));
         }
-        if !self.rest.is_empty() {
+        if !self.pieces.is_empty() {
             self.put_away()?;
         }
-        let pieces: Array = self.pieces.iter().collect();
-        Ok(Content::External(Rc::new(BlobContent::new(blob_of(&pieces, "")?))))
+        let blobs: Array = self.blobs.iter().collect();
+        Ok(Content::External(Rc::new(BlobContent::new(blob_of(&blobs, "")?))))
     }
 }
 

@@ -8,11 +8,12 @@ use js_sys::{Date, Function, Math, Reflect, Uint8Array};
 use wasm_bindgen::{JsCast, JsValue, closure::Closure};
 use wasm_bindgen_futures::JsFuture;
 use web_sys::{Crypto, MessageChannel, MessagePort};
+use zeroize::Zeroizing;
 
-use super::blob::BlobCollector;
+use super::{blob::BlobCollector, cipher::cipher};
 use crate::{
     error::{Error, Kind, Pending, Result},
-    platform::{Collector, Platform, sha256},
+    platform::{Cipher, Collector, Platform, sha256},
 };
 
 /// The longest that a browser's timer can wait: a longer one would fire at once.
@@ -51,6 +52,11 @@ impl Platform for WebPlatform {
             hash.and_then(|hash| hash.try_into().ok()).ok_or_else(|| Error::new(Kind::Unknown, NO_HASH))
         };
         made.boxed_local()
+    }
+
+    fn cipher(&self, key: &[u8; 32]) -> Pending<'static, Box<dyn Cipher>> {
+        let key = Zeroizing::new(*key);
+        async move { Ok(cipher(&key).await) }.boxed_local()
     }
 
     fn collector(&self) -> Box<dyn Collector> {

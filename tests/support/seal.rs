@@ -91,14 +91,13 @@ pub fn attach(
     chance: &Chance,
 ) -> (FileEntry, Vec<u8>) {
     let remote = channel.remote_id(id);
-    let mut sealer =
+    let sealer =
         FileSealer::new(channel.ch(), &remote, name, "image/jpeg", PlainFile::of(plain), 1, &|bytes| {
             chance.fill(bytes)
         });
     let expected = sealer.sealed_length();
     let mut out = Vec::new();
-    plain.chunks(70_001).for_each(|piece| sealer.push(piece, &mut out).unwrap());
-    let entry = sealer.finish(&mut out).unwrap();
+    let entry = sealer.seal_all(plain, &mut out).unwrap();
     assert_eq!(out.len() as u64, expected);
     assert_eq!(Digest::of(&out), entry.sealed_digest);
     (entry, out)

@@ -60,10 +60,9 @@ pub fn vectors(slow: bool) -> Value {
     for (name, length) in [("a.jpg", 0usize), ("b.txt", 1000), ("c", 65_536), ("d", 200_000)] {
         let bytes = plain(length);
         let ch = first.channel.ch();
-        let mut sealer = FileSealer::new(ch, &remote, name, "image/jpeg", PlainFile::of(&bytes), 1, &entropy);
+        let sealer = FileSealer::new(ch, &remote, name, "image/jpeg", PlainFile::of(&bytes), 1, &entropy);
         let mut sealed = Vec::new();
-        sealer.push(&bytes, &mut sealed).unwrap();
-        let entry = sealer.finish(&mut sealed).unwrap();
+        let entry = sealer.seal_all(&bytes, &mut sealed).unwrap();
         let mut vector = json!({
             "name": name, "content_type": "image/jpeg", "length": length, "revpos": 1,
             "draws": taken(&["key"]),
