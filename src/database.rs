@@ -18,6 +18,7 @@
 //! the directory stale, so that the next read or waiting feed looks. What is in memory is always a
 //! prefix of the log.
 
+mod ahead;
 mod all_docs;
 mod attachments;
 mod cache;
@@ -68,8 +69,8 @@ use crate::{
     platform::Platform,
     store::{Block, BlockNo, Signal, Store},
 };
+use ahead::Write;
 use cache::BlockCache;
-use edit::Edit;
 use view::{Opened, View};
 
 /// Blocks looked through at a time when the log is read: four megabytes, some ten milliseconds' work.
@@ -143,10 +144,7 @@ type Reply<T> = oneshot::Sender<Result<T>>;
 type Answer<T> = oneshot::Receiver<Result<T>>;
 
 enum Job {
-    Write {
-        edits: Vec<Edit>,
-        reply: Reply<Vec<Result<Written>>>,
-    },
+    Write(Write),
     /// Answers with the last sequence number that there was then.
     Refresh {
         reply: Reply<u64>,
@@ -491,12 +489,14 @@ impl Inner {
         for job in jobs {
             match job {
                 // Whoever left before it began does not get it done behind their back.
-                Job::Write { reply, .. } if reply.is_canceled() => {}
-                Job::Write { edits, reply } => writes.push((edits, reply)),
+                Job::Write(write) if write.reply.is_canceled() => {}
+                Job::Write(write) => writes.push(write),
                 Job::Refresh { reply } => refreshes.push(reply),
                 Job::Compact { step, reply } => steps.push((step, reply)),
             }
         }
+        let later = ahead::for_later(&mut writes);
+        self.jobs.borrow_mut().splice(..0, later.into_iter().map(Job::Write));
         if !refreshes.is_empty() {
             let result = self.catch_up().await;
             let result = result.map(|()| self.state.borrow().directory.last_seq());

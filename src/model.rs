@@ -1,5 +1,6 @@
 //! The nouns of CouchDB's document model. Plain data: no I/O, no clock.
 
+mod body;
 pub mod canonical;
 mod content;
 mod draft;
@@ -9,6 +10,7 @@ mod seq;
 mod sort;
 mod text;
 
+pub use body::{BINARY_END, Body};
 pub use content::{Bytes, CONTENT_CHUNK_BYTES, Content, Digest, Digester, External, Pieces};
 pub use draft::{
     Draft, DraftAttachment, check_attachment_name, check_body, check_doc_id, push_json_string, split_array,

@@ -41,7 +41,7 @@ pub use channel::{Channel, Epoch};
 pub use code::RecoveryCode;
 pub use crypt::{Entropy, Hash, Key, sha256};
 pub use envelope::Envelope;
-pub use file::{CHUNK_BYTES, FileOpener, FileSealer, PlainFile, contents_hash};
+pub use file::{CHUNK_BYTES, Chunk, FileOpener, FileSealer, PlainFile, contents_hash};
 pub use guard::{GUARD_ID, guard_document};
 pub use id::{Class, MAX_LOCAL_ID_BYTES};
 pub use line::{Lineage, first_line, next_line};
@@ -52,7 +52,7 @@ pub use pad::padded_len;
 pub use refusal::{Locked, Refusal};
 pub use revision::{
     Author, NewRevision, Opened, Prepared, Received, Sealed, check_push, open_revision, prepare_checked,
-    prepare_revision, read_revision, seal_revision, seal_revisions,
+    prepare_revision, read_envelope, read_revision, seal_revision, seal_revisions,
 };
 pub use signer::{PublicKey, Signer};
 pub use stream::{Nonce, STREAM_CHUNK_BYTES, TAG_BYTES, open_chunk, seal_chunk};

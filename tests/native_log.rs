@@ -133,7 +133,7 @@ fn doc() -> impl Strategy<Value = DocState> {
                     2 => format!("{{\"x\":{{\"c\":\"{}B\"}}}}", "Qk-_".repeat(body.len() * 20)),
                     _ => format!("{{\"x\":{{\"c\":\"{}Qg\"}}}}", "Qk-_".repeat(body.len() * 20)),
                 };
-                StoredLeaf { rev: node.rev.clone(), deleted: node.deleted, body, attachments }
+                StoredLeaf { rev: node.rev.clone(), deleted: node.deleted, body: body.into(), attachments }
             });
             let leaves = leaves.collect();
             let prev = prev.map(|(block, offset)| Location { block, offset });
@@ -369,7 +369,8 @@ fn rev(text: &str) -> Rev {
 fn two_revisions(prev: Option<Location>) -> DocState {
     let mut tree = RevTree::new();
     tree.merge(&[rev("2-b"), rev("1-a")], false).unwrap();
-    let leaf = StoredLeaf { rev: rev("2-b"), deleted: false, body: "{}".into(), attachments: Vec::new() };
+    let leaf =
+        StoredLeaf { rev: rev("2-b"), deleted: false, body: "{}".to_owned().into(), attachments: Vec::new() };
     DocState { seq: 1, id: "a".into(), tree, leaves: vec![leaf], prev }
 }
 

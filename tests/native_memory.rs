@@ -61,7 +61,8 @@ fn the_directory_takes_under_200_bytes_a_document() {
             let rev = Rev { generation: 1, id: RevId::Hash([n as u8; 16]) };
             let mut tree = RevTree::new();
             tree.merge(std::slice::from_ref(&rev), false).unwrap();
-            let leaf = StoredLeaf { rev, deleted: false, body: "{}".to_owned(), attachments: Vec::new() };
+            let leaf =
+                StoredLeaf { rev, deleted: false, body: "{}".to_owned().into(), attachments: Vec::new() };
             let seq = (batch * 1000 + n + 1) as u64;
             builder.push_doc(&DocState { seq, id: uuid(&platform), tree, leaves: vec![leaf], prev: None });
         }

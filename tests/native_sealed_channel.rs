@@ -1,22 +1,31 @@
 //! A sealed channel: what is stored and what replicates, who can read it, and what a server that lies gets in.
 #![cfg(not(target_arch = "wasm32"))]
 
+#[path = "support/faulty_store.rs"]
+mod faulty_store;
+#[path = "support/rng.rs"]
+mod rng;
 #[path = "support/seal.rs"]
 mod seal;
 mod support;
 
 use std::{cell::RefCell, rc::Rc};
 
+use faulty_store::{Fault, FaultyStore, Weather, turn};
 use futures::{
     FutureExt,
     executor::{LocalPool, block_on},
+    future::{join, join_all, join3},
 };
 use serde_json::{Value, json};
 use settee::{
-    database::{Database, KeySource, Keys, OpenOptions, Quarantined},
+    database::{
+        Database, KeySource, Keys, OpenOptions, Quarantined,
+        options::{BulkDocsOptions, PutOptions},
+    },
     error::{Error, Kind, Result},
-    model::{Content, Digest},
-    peer::{MissingRevs, Peer, ReplicatedDoc},
+    model::{Content, Digest, Seq},
+    peer::{Change, ChangesQuery, MissingRevs, Peer, ReplicatedDoc},
     replicate::replicate,
     seal::{Entry, Vault},
     store::{Batch, MemoryStore, Store},
@@ -747,4 +756,119 @@ fn large_attachments_come_back_whole_and_a_damaged_one_is_told() {
             assert_eq!(read.err().map(|error| error.kind()), Some(Kind::Corrupt), "{length}");
         }
     }
+}
+
+/// Two tabs write much at once, each sealing what waits while something else is being stored; a new epoch begins in the
+/// middle, and the storage may fail once. What was told is what is there, and nothing is sealed under the old epoch
+/// behind the new one's beginning.
+#[test]
+fn what_is_sealed_while_something_else_is_stored_is_as_if_it_had_waited() {
+    rng::cases("what_is_sealed_while_something_else_is_stored_is_as_if_it_had_waited", 10, |mut rng| {
+        let (a, _) = devices();
+        let weather = Weather::new(rng::Rng(rng.next()));
+        let tab = |seed| {
+            let options = OpenOptions { sealed: true, ..OpenOptions::new("test") };
+            let store = Rc::new(FaultyStore::new(a.store.handle(), &weather));
+            let db = block_on(Database::open(store, SeededPlatform::new(seed), options)).unwrap();
+            block_on(db.unlock(a.source.clone())).unwrap();
+            db
+        };
+        let (one, two) = (tab(1), tab(2));
+        let olds = bulk(
+            &one,
+            json!((0..50).map(|n| json!({"_id": format!("old{n:02}")})).collect::<Vec<_>>()),
+            true,
+        );
+        let olds: Vec<String> = olds.into_iter().map(Result::unwrap).collect();
+        let entry = {
+            let vault = a.source.0.borrow();
+            let log = block_on(a.db.channel_log()).unwrap();
+            let ch = vault.pins()[0].ch;
+            vault.rotate(&vault.open_channel(Some(&ch), &log).unwrap(), &|bytes| bytes.fill(9)).unwrap()
+        };
+
+        weather.is_slow.set(true);
+        let has_fault = rng.percent(50);
+        if has_fault {
+            weather.fault.set(Some((rng.below(8) as u32, Fault::Before(Kind::InsufficientStorage))));
+        }
+        let docs = |tab: &str, count: usize| {
+            let edits = olds
+                .iter()
+                .enumerate()
+                .map(|(n, rev)| json!({"_id": format!("old{n:02}"), "_rev": rev, "by": tab}));
+            let news = (0..count).map(|n| json!({"_id": format!("{tab}{n:04}"), "n": n}));
+            // The same id a second time, far from the first.
+            news.chain(edits).chain([json!({"_id": format!("{tab}0000"), "n": "again"})]).collect::<Vec<_>>()
+        };
+        let lists = [docs("one", 257 + rng.below(700)), docs("two", 100 + rng.below(700))];
+        let texts = lists.each_ref().map(|docs| json!(docs).to_string());
+        let options = BulkDocsOptions::default();
+        let writes = join(one.bulk_docs(&texts[0], &[], &options), two.bulk_docs(&texts[1], &[], &options));
+        let singles = (0..300).map(|n| {
+            let text = json!({"_id": format!("single{n:03}")}).to_string();
+            let one = one.clone();
+            async move { one.put(&text, &[], &PutOptions::default()).await }
+        });
+        let pause = rng.below(60);
+        let rotation = async {
+            for _ in 0..pause {
+                turn().await;
+            }
+            a.db.append_to_log(std::slice::from_ref(&entry)).await
+        };
+        let ((first, second), singles, rotated) = block_on(join3(writes, join_all(singles), rotation));
+        weather.is_slow.set(false);
+        rotated.unwrap();
+        weather.tell(true);
+
+        let fresh = tab(3);
+        let mut told: Vec<(Value, std::result::Result<String, String>)> = Vec::new();
+        for (docs, outcomes) in lists.into_iter().zip([first, second]) {
+            let failed = outcomes.as_ref().err().map(|error| error.name().to_owned());
+            let outcomes = outcomes.unwrap_or_default();
+            assert_eq!(outcomes.len(), if failed.is_some() { 0 } else { docs.len() });
+            let mut outcomes = outcomes.into_iter();
+            for doc in docs {
+                let outcome = outcomes.next().map(|(_, outcome)| outcome.map(|written| written.rev));
+                let outcome = outcome.map(|outcome| outcome.map_err(|error| error.name().to_owned()));
+                told.push((doc, outcome.unwrap_or_else(|| Err(failed.clone().unwrap()))));
+            }
+        }
+        for (n, outcome) in singles.into_iter().enumerate() {
+            let outcome = outcome.map(|written| written.rev).map_err(|error| error.name().to_owned());
+            told.push((json!({"_id": format!("single{n:03}")}), outcome));
+        }
+        let mut edited = 0;
+        for (mut doc, outcome) in told {
+            let id = doc["_id"].as_str().unwrap().to_owned();
+            let before = doc.as_object_mut().unwrap().remove("_rev").is_some();
+            match outcome {
+                Ok(rev) => {
+                    doc["_rev"] = json!(rev);
+                    assert_eq!(get(&fresh, &id), Ok(doc));
+                    edited += usize::from(before);
+                }
+                Err(name) if name == "insufficient_storage" => assert!(has_fault),
+                Err(name) => {
+                    assert_eq!(name, "conflict", "{doc}");
+                    assert!(before || doc["n"] == "again", "{doc}");
+                }
+            }
+        }
+        assert!(edited == 50 || has_fault, "{edited} of 50");
+        assert_eq!(weather.faults.get(), u32::from(has_fault));
+
+        let page =
+            block_on(Peer::changes(&fresh, &ChangesQuery::default(), &Seq::zero(), 10_000, None)).unwrap();
+        let ids: Vec<&str> = page.results.iter().map(|change| &*change.id).collect();
+        let begun = ids.iter().rposition(|id| id.starts_with("k-")).unwrap();
+        let epoch = |change: &Change| {
+            let doc = stored(&fresh, &change.id, &change.leaves[0].to_string());
+            serde_json::from_str::<Value>(&doc.body).unwrap()["x"]["e"].as_str().unwrap().to_owned()
+        };
+        let epochs: Vec<String> = page.results[begun + 1..].iter().map(epoch).collect();
+        let old = page.results[..begun].iter().find(|change| change.id.starts_with("e-")).map(epoch);
+        assert!(epochs.iter().all(|own| Some(own) != old.as_ref() && *own == epochs[0]), "at {begun}");
+    });
 }

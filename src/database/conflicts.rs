@@ -267,7 +267,7 @@ impl Database {
             let taken = attachments.iter().map(|one| one.merged_from(id, &doc.leaves));
             let taken = taken.collect::<Result<_>>()?;
             merged = attachments;
-            StoredLeaf { rev: winner.clone(), deleted, body, attachments: taken }
+            StoredLeaf { rev: winner.clone(), deleted, body: body.into(), attachments: taken }
         } else {
             if how != "keep-both" {
                 chosen = how.parse()?;

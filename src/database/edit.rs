@@ -268,8 +268,12 @@ pub(super) fn apply(
             for attachment in attachments {
                 stored.push(attachment.resolve(&edit.id, rev.generation, ancestor, Some(is_known))?);
             }
-            let leaf =
-                StoredLeaf { rev: rev.clone(), deleted: *deleted, body: body.clone(), attachments: stored };
+            let leaf = StoredLeaf {
+                rev: rev.clone(),
+                deleted: *deleted,
+                body: body.clone().into(),
+                attachments: stored,
+            };
             merged(edit, current, path, leaf, revs_limit)
         }
         Change::Aside { body, body_digest, attachments } => {
@@ -358,7 +362,7 @@ pub(super) fn resolution(
     if !is_kept || canonical::digest(&winner.body)? != meaning.digest() {
         let rev = Some(winner.rev.clone());
         let StoredLeaf { deleted, body, attachments, .. } = content;
-        let (body, meaning) = (Cow::Owned(body), Cow::Owned(meaning));
+        let (body, meaning) = (Cow::Owned(body.into_text()), Cow::Owned(meaning));
         let new = NewLeaf { deleted, body, meaning, attachments };
         let leaf = view.new_leaf(id, Some(stored), rev.as_ref(), new)?;
         leaves.push((rev, leaf));
@@ -410,7 +414,7 @@ pub(super) fn new_leaf(
     }
     let generation = parent.map_or(0, |parent| parent.generation) + 1;
     let rev = Rev { generation, id: RevId::Hash(md5.finalize().into()) };
-    StoredLeaf { rev, deleted, body, attachments }
+    StoredLeaf { rev, deleted, body: body.into(), attachments }
 }
 
 /// Adds a leaf to a document's tree.

@@ -118,7 +118,7 @@ impl Database {
             path,
             deleted: leaf.deleted,
             attachments: attachments.collect(),
-            body: leaf.body,
+            body: leaf.body.into_text(),
         }
     }
 }

@@ -16,7 +16,7 @@ use crate::{
         Author, CHUNK_BYTES, Channel, Entry, Envelope, FileEntry, FileOpener, FileSealer, Hash, Key,
         NewRevision, Opened, PlainFile, Prepared, PublicKey, Received, Refusal, Sealed, Signer, Stub,
         check_push, contents_hash, first_line, next_line, open_revision, prepare_checked, prepare_revision,
-        read_revision, seal_revisions,
+        read_envelope, seal_revisions,
     },
 };
 
@@ -136,8 +136,9 @@ impl Keys {
     pub(super) fn open(&self, id: &str, leaf: &StoredLeaf) -> Result<(String, StoredLeaf)> {
         let stubs: Vec<Stub> = leaf.attachments.iter().map(stub).collect();
         let path = std::slice::from_ref(&leaf.rev);
-        let received = Received { id, path, deleted: leaf.deleted, stubs: &stubs, body: &leaf.body };
-        let opened = read_revision(&self.channel, &received)
+        let received = Received { id, path, deleted: leaf.deleted, stubs: &stubs, body: "" };
+        let opened = Envelope::of_stored(&leaf.body)
+            .and_then(|envelope| read_envelope(&self.channel, &received, envelope))
             .map_err(|refusal| Error::corrupt("sealed document").with_source(refusal))?;
         let Opened { id: name, body, files, .. } = opened;
         let attachments = files.into_iter().map(|file| StoredAttachment {
@@ -149,7 +150,10 @@ impl Keys {
             sealed: Some(Rc::new(file)),
         });
         let attachments = attachments.collect();
-        Ok((name, StoredLeaf { rev: leaf.rev.clone(), deleted: leaf.deleted, body, attachments }))
+        Ok((
+            name,
+            StoredLeaf { rev: leaf.rev.clone(), deleted: leaf.deleted, body: body.into(), attachments },
+        ))
     }
 
     /// Whether a revision from elsewhere is what its author sealed, in its place. Leaves of it what is proved: of
@@ -291,7 +295,7 @@ pub(super) fn may_leave(keys: Option<&Keys>, doc: &ReplicatedDoc) -> Result<(), 
 
 /// The line of a stored leaf: what a revision on top of it follows from.
 pub(super) fn line(leaf: &StoredLeaf) -> Option<Hash> {
-    Some(Envelope::parse(&leaf.body).ok()?.line)
+    Some(Envelope::of_stored(&leaf.body).ok()?.line)
 }
 
 fn received<'a>(doc: &'a ReplicatedDoc, stubs: &'a [Stub]) -> Received<'a> {

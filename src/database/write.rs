@@ -8,16 +8,18 @@ use std::{
     borrow::Cow,
     collections::{HashMap, HashSet},
     rc::Rc,
+    task::Poll,
 };
 
+use futures::poll;
 use serde::Serialize;
 
 use super::{
-    Database, Inner, Job, Reply, State,
-    edit::{Change, Edit, EditAttachment, Ready, apply},
+    Database, Inner, Job, State,
+    ahead::{SEAL_AT_ONCE, SealedAhead, Write},
+    edit::{Change, Edit, EditAttachment, apply},
     gate::Room,
     options::{BulkDocsOptions, PutOptions},
-    sealing::Keys,
     view::{LOG, View},
 };
 use crate::{
@@ -31,9 +33,6 @@ use crate::{
 
 /// Documents parsed between two turns of the event loop: a few milliseconds' worth.
 const PARSE_AT_ONCE: usize = 250;
-
-/// Documents sealed between two turns of the event loop, and signed together.
-const SEAL_AT_ONCE: usize = 256;
 
 /// What a write that succeeded tells: `{"ok":true,"id":…,"rev":…}`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -84,13 +83,14 @@ impl Database {
         self.write_one(edit).await
     }
 
-    /// Writes documents in one commit; a conflicting one fails alone.
+    /// Writes documents; a conflicting one fails alone.
     ///
     /// Shape:  a JSON array of documents in; for each, its id and what became of it.
     /// Errors: as CouchDB, the whole call fails with the first document that is malformed (those of
     /// [`Draft::parse`], 413 `document_too_large`), and nothing is written; 400 `bad_request` if it is no
     /// array; what the store says.
-    /// Atomic: all that succeeded are there together, or none.
+    /// Atomic: all that succeeded are there together, or none. In a sealed channel, each [`SEAL_AT_ONCE`] of them; if
+    /// the store fails at some, they fail with what it says.
     pub async fn bulk_docs(
         &self,
         json: &str,
@@ -106,7 +106,7 @@ impl Database {
             edits.push(self.check(Draft::parse(text.get(), contents)?, &how, true).await?);
         }
         let ids: Vec<String> = edits.iter().map(Edit::full_id).collect();
-        let written = self.write_edits(edits).await?;
+        let written = self.write_many(edits).await?;
         Ok(ids.into_iter().map(Some).zip(written).collect())
     }
 
@@ -206,9 +206,39 @@ impl Database {
         }
         // What is sealed now is sealed under the newest key that the channel's log tells of.
         self.renew().await?;
-        let written = self.submit(|reply| Job::Write { edits, reply }).await?;
+        let written = self.submit(|reply| Job::Write(Write::new(edits, reply))).await?;
         self.compact_if_worth_it().await;
         Ok(written)
+    }
+
+    /// The same where they need not be there together: in a sealed channel some are sealed while others, which are,
+    /// are being stored.
+    async fn write_many(&self, mut edits: Vec<Edit>) -> Result<Vec<Result<Written>>> {
+        if !self.inner.is_sealed || edits.len() <= SEAL_AT_ONCE {
+            return self.write_edits(edits).await;
+        }
+        self.renew().await?;
+        let (mut answers, mut written) = (Vec::new(), Vec::with_capacity(edits.len()));
+        while !edits.is_empty() {
+            let later = edits.split_off(SEAL_AT_ONCE.min(edits.len()));
+            let now = std::mem::replace(&mut edits, later);
+            answers.push((now.len(), self.leave(|reply| Job::Write(Write::new(now, reply)))?));
+        }
+        let mut failed = None;
+        for (count, mut answer) in answers {
+            match self.answer(&mut answer).await {
+                Ok(outcomes) => written.extend(outcomes),
+                Err(error) => {
+                    written.extend(std::iter::repeat_n(Err(error.clone()), count));
+                    failed = failed.or(Some(error));
+                }
+            }
+        }
+        self.compact_if_worth_it().await;
+        match failed {
+            Some(error) if written.iter().all(Result::is_err) => Err(error),
+            _ => Ok(written),
+        }
     }
 
     pub(super) async fn write_replicas(&self, docs: Vec<ReplicatedDoc>) -> Result<Vec<Result<()>>> {
@@ -268,11 +298,6 @@ fn local_rev(rev: &str) -> Result<u64> {
         .ok_or_else(|| Error::bad_request("Invalid rev format"))
 }
 
-type Writes = Vec<(Vec<Edit>, Reply<Vec<Result<Written>>>)>;
-
-/// Leaves that were sealed before the commit, by the place of their edit: which write, which edit of it.
-type SealedAhead = HashMap<(usize, usize), Ready>;
-
 /// What a builder made, and what it could not know.
 #[derive(Default)]
 struct Built {
@@ -292,42 +317,46 @@ struct Built {
 
 impl Inner {
     /// Writes what is waiting, in one commit, and answers everybody.
-    pub(super) async fn write(&self, writes: Writes) {
+    pub(super) async fn write(&self, mut writes: Vec<Write>) {
         let before = self.state.borrow().directory.last_seq();
-        match self.commit(&writes).await {
+        match self.commit(&mut writes).await {
             Ok(outcomes) => {
                 // A checkpoint is no change: a feed that waits would look in vain, each at each.
                 if self.state.borrow().directory.last_seq() != before {
                     self.wake();
                 }
-                for ((_, reply), outcomes) in writes.into_iter().zip(outcomes) {
-                    let _ = reply.send(Ok(outcomes));
+                for (write, outcomes) in writes.into_iter().zip(outcomes) {
+                    let _ = write.reply.send(Ok(outcomes));
                 }
             }
             Err(error) => {
                 self.doubt();
-                for (_, reply) in writes {
-                    let _ = reply.send(Err(error.clone()));
+                for write in writes {
+                    let _ = write.reply.send(Err(error.clone()));
                 }
             }
         }
     }
 
-    async fn commit(&self, writes: &Writes) -> Result<Vec<Vec<Result<Written>>>> {
+    async fn commit(&self, writes: &mut [Write]) -> Result<Vec<Vec<Result<Written>>>> {
+        let mut sealed = SealedAhead::new();
+        for (number, write) in writes.iter_mut().enumerate() {
+            sealed.extend(write.ahead.drain(..).map(|(place, leaf)| ((number, place), leaf)));
+        }
+        let writes = &*writes;
         // What is sealed after a new epoch is sealed under it, whichever tab began it.
-        let seals =
-            writes.iter().flat_map(|(edits, _)| edits).any(|edit| !matches!(edit.view, View::AsStored));
+        let seals = writes.iter().any(|write| write.to_seal() > 0);
         let mut is_checked = self.is_stale();
         if is_checked {
             self.catch_up().await?;
         }
-        let mut sealed: Option<SealedAhead> = None;
+        let mut is_sealed = false;
         loop {
             let have = self.old_states(writes).await?;
-            let ready = match &sealed {
-                Some(ready) => ready,
-                None => sealed.insert(self.seal_ahead(&have, writes).await?),
-            };
+            if !std::mem::replace(&mut is_sealed, true) {
+                self.seal_ahead(&have, writes, &mut sealed).await?;
+            }
+            let ready = &sealed;
             let next = self.state.borrow().next;
             let mut built: Option<Built> = None;
             let mut build = |newer: &[Block], first| {
@@ -349,13 +378,22 @@ impl Inner {
                 built = Some(result);
                 Ok(batch)
             };
-            self.store.append(next, &mut build).await?;
+            {
+                let mut append = self.store.append(next, &mut build);
+                match poll!(&mut append) {
+                    Poll::Ready(appended) => appended?,
+                    Poll::Pending => {
+                        self.seal_waiting();
+                        append.await?
+                    }
+                };
+            }
             let built = built.ok_or_else(|| Error::new(Kind::Unknown, "The store built no commit."))?;
             if built.waits {
                 self.catch_up().await?;
                 if built.lacks_keys {
                     self.renew_keys().await?;
-                    sealed = None;
+                    is_sealed = false;
                     continue;
                 }
                 if built.lacks_block && self.state.borrow().next == next {
@@ -372,54 +410,11 @@ impl Inner {
         }
     }
 
-    /// In a sealed channel, makes the leaves of the caller's edits as far as they are clear: many at a time, since
-    /// one signature does for them, and not in the builder, which would hold up the page. What turns out to be
-    /// made on another revision is sealed there, by itself; so is a second edit of one document.
-    async fn seal_ahead(&self, have: &HashMap<BlockNo, Bytes>, writes: &Writes) -> Result<SealedAhead> {
-        let mut ahead = SealedAhead::new();
-        let mut seen: HashSet<&str> = HashSet::new();
-        let mut edits = Vec::new();
-        for (write, (all, _)) in writes.iter().enumerate().filter(|_| self.is_sealed) {
-            let firsts = all.iter().enumerate().filter(|(_, edit)| seen.insert(&edit.id));
-            edits.extend(firsts.map(|(place, edit)| ((write, place), edit)));
-        }
-        for (turn, edits) in edits.chunks(SEAL_AT_ONCE).enumerate() {
-            if turn > 0 {
-                self.platform.sleep(0).await;
-            }
-            let mut group: Option<Rc<Keys>> = None;
-            let (mut places, mut prepared) = (Vec::new(), Vec::new());
-            for (place, edit) in edits {
-                let Some(keys) = edit.view.keys() else { continue };
-                let current = match self.state.borrow_mut().current(have, &edit.id)? {
-                    Current::Absent => None,
-                    Current::At(doc, _) => Some(doc),
-                    Current::Elsewhere => continue,
-                };
-                let current = current.as_deref();
-                let leaf = edit.parent(current).and_then(|parent| {
-                    let new = edit.new_leaf(current, parent.as_ref())?;
-                    Ok((keys.prepare((&edit.id, edit.name()), current, parent.as_ref(), new)?, parent))
-                });
-                // Why not, the builder finds out and says.
-                let Ok((leaf, parent)) = leaf else { continue };
-                if Rc::ptr_eq(group.get_or_insert_with(|| keys.clone()), &keys) {
-                    places.push((*place, parent));
-                    prepared.push(leaf);
-                }
-            }
-            let leaves = group.map_or(Ok(Vec::new()), |keys| keys.seal(prepared))?;
-            let ready = places.into_iter().zip(leaves);
-            ahead.extend(ready.map(|((place, parent), leaf)| (place, (parent, leaf))));
-        }
-        Ok(ahead)
-    }
-
     /// The blocks in which the documents to be edited stand.
-    async fn old_states(&self, writes: &Writes) -> Result<HashMap<BlockNo, Bytes>> {
+    async fn old_states(&self, writes: &[Write]) -> Result<HashMap<BlockNo, Bytes>> {
         let numbers: Vec<BlockNo> = {
             let state = self.state.borrow();
-            let edits = writes.iter().flat_map(|(edits, _)| edits);
+            let edits = writes.iter().flat_map(|write| &write.edits);
             let found = edits.filter_map(|edit| match edit.change {
                 Change::Local { .. } => None,
                 _ => state.directory.find(&edit.id),
@@ -434,7 +429,7 @@ impl State {
     fn build(
         &mut self,
         have: &HashMap<BlockNo, Bytes>,
-        writes: &Writes,
+        writes: &[Write],
         ready: &SealedAhead,
         first: BlockNo,
         options: &super::OpenOptions,
@@ -445,7 +440,7 @@ impl State {
         let mut locals: HashMap<&str, u64> = HashMap::new();
         let mut put: HashSet<Digest> = HashSet::new();
         let mut seq = self.directory.last_seq();
-        for (write, (edits, _)) in writes.iter().enumerate() {
+        for (number, Write { edits, .. }) in writes.iter().enumerate() {
             let mut outcomes = Vec::with_capacity(edits.len());
             // A resolution with its copies is written whole or not at all, so it is tried first.
             let is_whole =
@@ -495,8 +490,9 @@ impl State {
                 let result = match &refused {
                     Some(error) => Err(error.clone()),
                     None => {
-                        let (doc, ready) = (current.as_ref().map(|(doc, _)| doc), ready.get(&(write, place)));
-                        apply(edit, doc, ready, options.revs_limit, &known)
+                        let doc = current.as_ref().map(|(doc, _)| doc);
+                        let ready = ready.get(&(number, place)).filter(|leaf| leaf.counts(edit));
+                        apply(edit, doc, ready.map(|leaf| &leaf.ready), options.revs_limit, &known)
                     }
                 };
                 match result {
@@ -539,7 +535,7 @@ impl State {
     }
 
     /// A document's newest state, from blocks at hand.
-    fn current(&mut self, have: &HashMap<BlockNo, Bytes>, id: &str) -> Result<Current> {
+    pub(super) fn current(&mut self, have: &HashMap<BlockNo, Bytes>, id: &str) -> Result<Current> {
         let Some(found) = self.directory.find(id) else { return Ok(Current::Absent) };
         let at = found.at();
         let block = match have.get(&at.block) {
@@ -553,7 +549,7 @@ impl State {
     }
 }
 
-enum Current {
+pub(super) enum Current {
     Absent,
     At(Box<DocState>, Location),
     /// In a block that has to be read first.

@@ -26,7 +26,7 @@ use super::{
 };
 use crate::{
     error::{Error, Kind, Result},
-    model::{Digest, Rev, sort_by},
+    model::{Body, Digest, Rev, sort_by},
     revtree::{Node, RevTree},
     seal::FileEntry,
     store::BlockNo,
@@ -73,7 +73,7 @@ pub struct StoredLeaf {
     /// Whether it is a tombstone.
     pub deleted: bool,
     /// A JSON object as text, without special members.
-    pub body: String,
+    pub body: Body,
     /// By name.
     pub attachments: Vec<StoredAttachment>,
 }
@@ -414,7 +414,7 @@ impl EntryAt<'_> {
 
     fn leaf(&mut self, rev: Rev, deleted: bool) -> Result<StoredLeaf> {
         let input = &mut self.input;
-        let body = if self.is_packed { input.packed()? } else { input.str()?.to_owned() };
+        let body = if self.is_packed { input.packed()? } else { input.str()?.to_owned().into() };
         let mut attachments = Vec::new();
         for _ in 0..input.length()? {
             attachments.push(StoredAttachment {

@@ -1,7 +1,7 @@
 //! The envelope: the member `x` of a sealed document, and the only one beside CouchDB's own.
 
 use super::{Hash, Refusal, json::Members, text::push_base64url};
-use crate::model::Rev;
+use crate::model::{BINARY_END, Body, Rev};
 
 /// The format's version. Another one is refused, never guessed at.
 const VERSION: u64 = 1;
@@ -35,22 +35,35 @@ impl Envelope {
     }
 
     /// The document's body in its one written form.
-    pub fn to_json(&self) -> String {
+    pub fn into_body(self) -> Body {
         let parent = self.parent.as_ref().map(Rev::to_string).unwrap_or_default();
-        let mut out =
-            String::with_capacity(self.ciphertext.len().div_ceil(3) * 4 + parent.len() + AROUND_BYTES);
+        let mut out = String::with_capacity(parent.len() + AROUND_BYTES);
         out.push_str(HEAD);
         push_base64url(&self.epoch, &mut out);
         out.push_str(r#"","p":""#);
         out.push_str(&parent);
-        for (name, bytes) in [("l", &self.line[..]), ("n", &self.nonce), ("c", &self.ciphertext)] {
+        for (name, bytes) in [("l", &self.line[..]), ("n", &self.nonce), ("c", &[])] {
             out.push_str("\",\"");
             out.push_str(name);
             out.push_str("\":\"");
             push_base64url(bytes, &mut out);
         }
-        out.push_str("\"}}");
-        out
+        Body::binary(out, self.ciphertext)
+    }
+
+    /// Reads a body that is stored here; see [`Envelope::parse`].
+    pub fn of_stored(body: &Body) -> Result<Self, Refusal> {
+        match body.as_binary() {
+            Some((head, ciphertext)) => {
+                let empty = Self::parse(&[head, BINARY_END].concat())?;
+                // Text in base64url may be anything's; the ciphertext is the last member, and nothing before it.
+                if !empty.ciphertext.is_empty() {
+                    return Err(Refusal::Malformed);
+                }
+                Ok(Self { ciphertext: ciphertext.to_vec(), ..empty })
+            }
+            None => Self::parse(body),
+        }
     }
 
     /// Reads a document's body (its members without an underscore). Members may stand in any order, since a

@@ -66,6 +66,9 @@ fn stream_key(key: &Key, salt: &[u8; 16]) -> Key {
     hkdf(key.expose(), salt, b"payload")
 }
 
+/// What of a content is sealed at once, and with which nonce.
+pub type Chunk<'a> = (Nonce, Cow<'a, [u8]>);
+
 /// The second pass: the same bytes once more, a chunk at a time. It says what is sealed and takes what came of
 /// it; the sealing itself is [`seal_chunk`]'s or that of whoever has hands for it.
 pub struct FileSealer {
@@ -124,7 +127,7 @@ impl FileSealer {
     /// zeros alone, for which there are no bytes; `None` behind the last one.
     ///
     /// Errors: `bad_document` if there are more or fewer bytes than in the first pass.
-    pub fn chunk<'a>(&mut self, bytes: &'a [u8]) -> Result<Option<(Nonce, Cow<'a, [u8]>)>, Refusal> {
+    pub fn chunk<'a>(&mut self, bytes: &'a [u8]) -> Result<Option<Chunk<'a>>, Refusal> {
         let start = self.index.saturating_mul(CHUNK_BYTES);
         let own = self.entry.length.saturating_sub(start).min(CHUNK_BYTES);
         let whole = padded_len(self.entry.length).saturating_sub(start).min(CHUNK_BYTES);

@@ -11,7 +11,7 @@ use super::{
     text::unbase32,
     tree::{self, MOST_STEPS, MOST_TOGETHER, Position, Tree},
 };
-use crate::model::{Rev, RevId, sort_by};
+use crate::model::{Body, Rev, RevId, sort_by};
 
 #[cfg(not(target_arch = "wasm32"))]
 pub(super) mod fuzz;
@@ -54,7 +54,7 @@ pub struct Sealed {
     /// Its line, for its children.
     pub line: Hash,
     /// The body that a server gets: `{"x":{…}}`.
-    pub body: String,
+    pub body: Body,
     /// Its attachments as a server shows them, in the order of their names there.
     pub stubs: Vec<Stub>,
 }
@@ -152,7 +152,7 @@ fn prepare(channel: &Channel, new: &NewRevision, id: String, form: &[u8]) -> Res
     let leaf = leaf(&ctx, &rev.to_string(), core, channel.log_head());
     let (parent, deleted) = (parent.cloned(), new.deleted);
     let stubs = manifest::stubs(new.files);
-    let sealed = Sealed { id, rev, line, body: String::new(), stubs };
+    let sealed = Sealed { id, rev, line, body: String::new().into(), stubs };
     Ok(Prepared { epoch: epoch.id(), ctx, text, leaf, parent, deleted, sealed })
 }
 
@@ -219,7 +219,7 @@ impl Prepared {
         let aad = aad(&self.ctx, &sealed.rev.to_string(), &sorted(&sealed.stubs));
         encrypt(&epoch.enc, &nonce, &aad, &mut text).ok_or(Refusal::TooLarge)?;
         let (parent, line) = (self.parent, sealed.line);
-        sealed.body = Envelope { epoch: self.epoch, parent, line, nonce, ciphertext: text }.to_json();
+        sealed.body = Envelope { epoch: self.epoch, parent, line, nonce, ciphertext: text }.into_body();
         Ok(sealed)
     }
 }
@@ -266,7 +266,11 @@ pub fn check_push(channel: Option<&Channel>, received: &Received) -> Result<(), 
 /// Opens a revision that lies in this device's own database, where it came through [`open_revision`] or
 /// [`seal_revision`]: its seal is checked, not once more its history and signature.
 pub fn read_revision(channel: &Channel, received: &Received) -> Result<Opened, Refusal> {
-    let envelope = Envelope::parse(received.body)?;
+    read_envelope(channel, received, Envelope::parse(received.body)?)
+}
+
+/// The same where the envelope of its body was taken apart.
+pub fn read_envelope(channel: &Channel, received: &Received, envelope: Envelope) -> Result<Opened, Refusal> {
     let rev = received.path.first().ok_or(Refusal::Malformed)?;
     let epoch = channel.epoch(&envelope.epoch)?;
     let ctx = Place::of(received.id, &envelope, received.deleted).ctx(channel, epoch);

@@ -101,7 +101,7 @@ fn blocks() -> Vec<Vec<u8>> {
     let leaf = StoredLeaf {
         rev: path[0].clone(),
         deleted: false,
-        body: r#"{"n":1}"#.into(),
+        body: r#"{"n":1}"#.to_owned().into(),
         attachments: Vec::new(),
     };
     let mut builder = BlockBuilder::new(1);

@@ -116,7 +116,13 @@ pub struct Wire {
 impl Wire {
     pub fn new(sealed: &Sealed, ancestors: &[&Sealed], deleted: bool) -> Self {
         let path = std::iter::once(sealed).chain(ancestors.iter().copied()).map(|s| s.rev.clone()).collect();
-        Self { id: sealed.id.clone(), path, deleted, stubs: sealed.stubs.clone(), body: sealed.body.clone() }
+        Self {
+            id: sealed.id.clone(),
+            path,
+            deleted,
+            stubs: sealed.stubs.clone(),
+            body: sealed.body.to_string(),
+        }
     }
 
     pub fn received(&self) -> Received<'_> {

@@ -93,7 +93,7 @@ pub fn vectors(slow: bool) -> Value {
                 "files": files.iter().map(|file| file.name.clone()).collect::<Vec<_>>(),
                 "together": together.iter().map(|(id, _, _)| id).collect::<Vec<_>>(),
                 "sealed": {"_id": sealed.id, "_rev": sealed.rev, "line": hex(&sealed.line),
-                           "stubs": stubs(&sealed.stubs), "body": sealed.body},
+                           "stubs": stubs(&sealed.stubs), "body": &*sealed.body},
             }));
         }
         all[0].clone()

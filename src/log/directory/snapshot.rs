@@ -173,7 +173,7 @@ mod tests {
             let leaf = |text: &&str| StoredLeaf {
                 rev: rev(text),
                 deleted: false,
-                body: "{}".to_owned(),
+                body: "{}".to_owned().into(),
                 attachments: vec![attachment.clone()],
             };
             let leaves = revs.iter().map(leaf).collect();

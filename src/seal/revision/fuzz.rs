@@ -30,7 +30,7 @@ pub(in super::super) fn sealed_text(channel: &Channel, signer: &Signer, text: &[
     }
     let aad = aad(&ctx, &rev.to_string(), &sorted(&stubs));
     encrypt(&epoch.enc, &own, &aad, &mut text).expect("it is short");
-    let body = Envelope { epoch: epoch.id(), parent: None, line, nonce: own, ciphertext: text }.to_json();
+    let body = Envelope { epoch: epoch.id(), parent: None, line, nonce: own, ciphertext: text }.into_body();
     (Sealed { id: remote_id, rev, line, body, stubs }, is_open)
 }
 

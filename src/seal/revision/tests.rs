@@ -55,7 +55,7 @@ fn refusal(change: Change) -> Option<Refusal> {
     text.resize(whole.max(text.len()), 0);
     let aad = aad(&ctx, &rev.to_string(), &sorted(&stubs));
     encrypt(&epoch.enc, &nonce, &aad, &mut text).unwrap();
-    let body = Envelope { epoch: epoch.id(), parent: None, line, nonce, ciphertext: text }.to_json();
+    let body = Envelope { epoch: epoch.id(), parent: None, line, nonce, ciphertext: text }.into_body();
     let path = [rev];
     let received = Received { id: &remote, path: &path, deleted: false, stubs: &stubs, body: &body };
     open_revision(&channel, &received, &|_| None).err()
