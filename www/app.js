@@ -106,7 +106,7 @@ async function enter(parts) {
     return;
   }
   await begin();
-  if (app.store.locked && keys.problem?.name === 'malformed_keys') {
+  if (app.store.locked && (keys.problem?.name === 'malformed_keys' || (keys.isMending && !keys.exist))) {
     door.damaged(app);
     return;
   }

@@ -3,6 +3,7 @@
 import { Vault } from 'settee';
 
 const UNCONFIRMED = 'settee:code-unconfirmed';
+const MENDING = 'settee:keys-mending';
 
 /** Emits `change` whenever something about the keys is no longer the same. */
 export class Keys extends EventTarget {
@@ -72,20 +73,28 @@ export class Keys extends EventTarget {
   async recover(database, recoveryCode) {
     this.#vault = await Vault.recover({ recoveryCode, database });
     localStorage.removeItem(UNCONFIRMED);
+    localStorage.removeItem(MENDING);
     await this.#look();
   }
 
   /** Makes them anew from the gallery's `database` where what is kept of them here cannot be read. */
   async mend(database, recoveryCode) {
     try {
-      return await this.unlock({ recoveryCode }); // it also says whether the code is written well
+      await this.unlock({ recoveryCode }); // it also says whether the code is written well
+      this.problem = null;
+      return;
     } catch (error) {
       if (!['malformed_keys', 'no_vault'].includes(error.name)) throw error;
     }
+    // The page may be left before the right code was found: what is here is asked for it the next time too.
+    localStorage.setItem(MENDING, 'yes');
     await Vault.destroy();
     await this.recover(database, recoveryCode);
     this.problem = null;
   }
+
+  /** Whether that was begun and not ended. */
+  get isMending() { return localStorage.getItem(MENDING) !== null; }
 
   async changePassphrase(passphrase) {
     await this.#vault.changePassphrase(passphrase);
