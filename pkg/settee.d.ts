@@ -330,8 +330,8 @@ export interface LiveFindResult<T extends object = {}> {
 }
 
 /**
- * The result of a `find`, kept up: an emitter, an async iterable that reads at your pace (what changes between two reads
- * comes as one update), and a promise of its end. It begins when somebody listens, awaits or iterates. Leaving a
+ * The result of a `find`, kept up: an emitter, an async iterable that reads at your pace (the next update is made, for
+ * all who listen, when the last one was taken; what changes until then comes as one), and a promise of its end. It begins when somebody listens, awaits or iterates. Leaving a
  * `for await` loop cancels it.
  */
 export interface LiveFind<T extends object = {}>
@@ -382,7 +382,7 @@ export interface ChangesOptions<T extends object = {}> {
   /** `all_docs` names every leaf in `changes`; a selector looks at the winner, where CouchDB asks each leaf. */
   style?: 'main_only' | 'all_docs';
   doc_ids?: DocumentId[];
-  /** A Mango selector. It sees attachments as stubs, `_deleted`, and with `conflicts` also `_conflicts`. */
+  /** A Mango selector. It sees attachments as stubs, `_deleted`, and with `conflicts` also `_conflicts` (not with `all_docs`). */
   selector?: { [key: string]: Json };
   /** Only documents for which this is true. */
   filter?: ((doc: ExistingDocument<T>, request: { query: { [key: string]: any } }) => unknown) | '_doc_ids' | '_selector';
@@ -985,7 +985,8 @@ export class Database<T extends object = any> implements Emitter<DatabaseEvents>
 
   /**
    * Writes documents in one transaction; one row each, in order. A row that conflicts fails alone; a document that is
-   * malformed fails the call, and nothing is written.
+   * malformed fails the call, and nothing is written. In a sealed channel each 256 documents are a transaction: where one
+   * of several fails (507, `locked`), its rows say so and the others are written; where all fail, the call does.
    * With `new_edits: false`, the rows that failed.
    */
   bulkDocs(docs: NewDocument<T>[] | { docs: NewDocument<T>[]; new_edits?: boolean }, options?: { new_edits?: boolean }):

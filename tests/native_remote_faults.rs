@@ -143,6 +143,31 @@ fn a_document_left_out_of_an_answer_is_missing() {
     }
 }
 
+/// CouchDB names no revision, or none that is one, where it failed at a document; and a server may give another
+/// document. Either is an answer about the revisions that have no other.
+#[test]
+fn a_failure_under_no_name_is_that_of_what_was_asked() {
+    for (docs, expected) in [
+        (r#"{"error":{"id":"a","rev":"undefined","error":"internal_fabric_error","reason":"oops"}}"#, 500),
+        (r#"{"error":{"id":"a","error":"internal_server_error","reason":"oops"}}"#, 500),
+        (r#"{"ok":{"_id":"x","_rev":"7-x"}}"#, 404),
+    ] {
+        let good = r#"{"ok":{"_id":"a","_rev":"3-c","_revisions":{"start":3,"ids":["c","b"]}}}"#;
+        let answer = format!(r#"{{"results":[{{"id":"a","docs":[{docs},{good},{docs}]}}]}}"#);
+        let clock = Clock::new();
+        let server = FakeServer::new(&clock, move |_, _| reply(200, &answer));
+        let asked = MissingRevs { revs: vec![rev("1-a"), rev("2-b"), rev("3-z")], ..missing("a") };
+        let fetched = clock.run(open(&clock, &server, json!({})).bulk_get(vec![asked])).unwrap();
+        let told: Vec<_> = fetched
+            .iter()
+            .map(|row| {
+                (row.rev.clone().unwrap(), row.doc.as_ref().map_or_else(|error| error.status(), |_| 200))
+            })
+            .collect();
+        assert_eq!(told, [(rev("3-c"), 200), (rev("1-a"), expected), (rev("3-z"), expected)], "{docs}");
+    }
+}
+
 #[test]
 fn what_was_not_asked_about_is_not_missing() {
     let clock = Clock::new();
@@ -215,7 +240,7 @@ fn another_document_in_the_place_of_one_is_none() {
     let fetched = clock.run(db.bulk_get(vec![missing("a"), missing("b")])).unwrap();
     let told: Vec<_> =
         fetched.iter().map(|row| (row.id.as_str(), row.rev.clone(), row.doc.is_ok())).collect();
-    assert_eq!(told, [("a", Some(rev("1-a")), false), ("b", Some(rev("1-a")), true)]);
+    assert_eq!(told, [("b", Some(rev("1-a")), true), ("a", Some(rev("1-a")), false)]);
 }
 
 #[test]

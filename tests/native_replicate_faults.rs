@@ -465,6 +465,25 @@ fn cancelling_at_any_moment_leaves_nothing_half_recorded() {
     }
 }
 
+/// What was refused before a line broke is refused again with the batch: it is told once, and counted once.
+#[test]
+fn what_is_refused_again_after_an_interruption_is_told_once() {
+    let (a, b) = (filled(6), memory());
+    let (source, target) = (Shaky::new(&a, "a"), Shaky::new(&b, "b"));
+    let tries = std::rc::Rc::new(Cell::new(0));
+    let counted = tries.clone();
+    *target.refusal.borrow_mut() = Box::new(move |doc| match doc.id.as_str() {
+        "d01" => Some(Error::remote(403, "forbidden", "no")),
+        "d04" if counted.replace(counted.get() + 1) < 3 => Some(network()),
+        _ => None,
+    });
+    let (ended, told) = run(&source, &target, json!({"retry": true}));
+    let summary = ended.unwrap();
+    assert_eq!((summary.docs_written, summary.doc_write_failures, tries.get()), (5, 1, 4), "{told:?}");
+    assert_eq!(told.iter().filter(|event| event.starts_with("denied d01")).count(), 1, "{told:?}");
+    assert_eq!(summary.errors.len(), 1);
+}
+
 /// CouchDB answers 500 where a validation function throws something odd, and so does one whose disk is broken in
 /// one place: waiting never ends that.
 #[test]

@@ -476,7 +476,7 @@ fn more_denied_documents_than_are_named_are_found_in_the_feed() {
 /// Who may write there may write anything into a checkpoint.
 #[test]
 fn a_place_that_is_none_ends_nothing() {
-    for from in [json!("nonsense"), json!({"a": 1}), json!(-7), json!([[]])] {
+    for from in [json!("nonsense"), json!({"a": 1}), json!(-7), json!([[]]), json!(999), json!("999-x")] {
         for with in [json!({}), json!({"retry": true}), json!({"since": 5}), json!({"checkpoint": "target"})]
         {
             let (a, b) = (filled(5), memory());

@@ -105,7 +105,7 @@ impl RemoteDatabase {
                 answer => fetched = Some(answer?),
             }
         }
-        let mut fetched = match fetched {
+        let fetched = match fetched {
             Some(fetched) => fetched,
             None => self.fetch_singly(&wanted).await?,
         };
@@ -115,6 +115,7 @@ impl RemoteDatabase {
             // Nothing works: the database may be gone.
             self.info().await?;
         }
+        let mut fetched = named(fetched, &wanted);
         // What is left out of an answer must not be left out of the replication.
         let mut at = 0;
         for MissingRevs { id, revs, .. } in wanted {
@@ -175,8 +176,10 @@ impl RemoteDatabase {
         for revs in wanted.revs.chunks(REVS_IN_A_URL) {
             match self.open_some_revs(&wanted.id, revs).await {
                 Ok(some) => fetched.extend(some),
-                // This document's own trouble; the others go on.
-                Err(error) if matches!(error.status(), 400 | 403 | 404) && !is_database_missing(&error) => {
+                // This document's own trouble; the others go on. So may a 500 be, which whoever asked finds out.
+                Err(error)
+                    if matches!(error.status(), 400 | 403 | 404 | 500) && !is_database_missing(&error) =>
+                {
                     let failed = |rev: &Rev| Fetched {
                         id: wanted.id.clone(),
                         rev: Some(rev.clone()),
@@ -276,6 +279,28 @@ impl RemoteDatabase {
     }
 }
 
+/// A failure under no name is that of every revision which was asked for and has no answer.
+fn named(mut fetched: Vec<Fetched>, wanted: &[MissingRevs]) -> Vec<Fetched> {
+    let is_nameless = |answer: &Fetched| answer.rev.is_none() && answer.doc.is_err();
+    let is_answer = |answer: &Fetched, id: &str, rev: &Rev| {
+        let has = |doc: &ReplicatedDoc| doc.path.contains(rev);
+        answer.id == id && (answer.rev.as_ref() == Some(rev) || answer.doc.as_ref().is_ok_and(has))
+    };
+    let mut found: Vec<Fetched> = Vec::new();
+    for answer in fetched.iter().filter(|answer| is_nameless(answer)) {
+        for asked in wanted.iter().filter(|asked| asked.id == answer.id) {
+            for rev in &asked.revs {
+                if !fetched.iter().chain(&found).any(|other| is_answer(other, &asked.id, rev)) {
+                    found.push(Fetched { rev: Some(rev.clone()), ..answer.clone() });
+                }
+            }
+        }
+    }
+    fetched.retain(|answer| !is_nameless(answer));
+    fetched.append(&mut found);
+    fetched
+}
+
 /// A text; nothing of what is none.
 fn text_if_any<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
     Ok(Value::deserialize(deserializer)?.as_str().map(str::to_owned))
@@ -301,12 +326,10 @@ pub fn parse_item(id: &str, json: &str) -> Result<Fetched> {
     };
     if let Some(doc) = item.ok {
         let doc = docs::from_json(doc.get());
-        let rev = doc.as_ref().ok().map(|doc| doc.rev().to_string());
         // Of another document it is no answer.
-        return Ok(fetched(
-            rev,
-            doc.and_then(|doc| if doc.id == id { Ok(doc) } else { Err(Error::missing()) }),
-        ));
+        let doc = doc.and_then(|doc| if doc.id == id { Ok(doc) } else { Err(Error::missing()) });
+        let rev = doc.as_ref().ok().map(|doc| doc.rev().to_string());
+        return Ok(fetched(rev, doc));
     }
     if let Some(error) = item.error
         && error.get().starts_with('{')

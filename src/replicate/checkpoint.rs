@@ -131,11 +131,15 @@ impl Logs {
         Ok(logs)
     }
 
-    /// Adds what both sides remember of documents that were denied.
-    pub fn load_denied(&self, denied: &mut Denied) {
-        if !self.are_of_another_life() {
-            self.both().for_each(|log| denied.load(&log.body));
+    /// Adds what both sides remember of documents that were denied. Where only some documents are to leave this device
+    /// (`is_filtered`), the other side does not say which.
+    pub fn load_denied(&self, denied: &mut Denied, is_filtered: bool) {
+        if self.are_of_another_life() {
+            return;
         }
+        let is_believed = !(is_filtered && self.source.peer.is_here());
+        let theirs = self.target.log.as_ref().filter(|_| is_believed);
+        self.source.log.iter().chain(theirs).for_each(|log| denied.load(&log.body));
     }
 
     fn both(&self) -> impl Iterator<Item = &LocalDoc> {

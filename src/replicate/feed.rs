@@ -198,7 +198,8 @@ impl<'a> Feed<'a> {
                         Some(pending) => pending == 0,
                         None => page.results.is_empty(),
                     };
-                    let is_last = is_last || (page.results.is_empty() && !has_moved);
+                    // The same page once more would tell the same.
+                    let is_last = is_last || !has_moved;
                     let next = if is_last { Step::Announce } else { Step::Read };
                     self.options.choose(&mut page);
                     if !page.results.is_empty() || has_moved {

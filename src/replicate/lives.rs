@@ -15,6 +15,7 @@ use futures::{
     FutureExt,
     future::{LocalBoxFuture, select},
 };
+use serde_json::Value;
 
 use super::{backoff::Pauses, checkpoint::Instances, control::Job};
 use crate::{
@@ -109,4 +110,14 @@ impl<'a> Lives<'a> {
 /// that have them begin anew by themselves when asked for one of another life.
 pub fn goes_back(from: &Seq, to: &Seq) -> bool {
     from.0.as_u64().zip(to.0.as_u64()).is_some_and(|(from, to)| to < from)
+}
+
+/// Whether a place is known to come after another one of the same feed. CouchDB's texts begin with a number that grows
+/// along it, a little loosely where a database has several shards.
+pub fn comes_after(place: &Seq, other: &Seq) -> bool {
+    let number = |seq: &Seq| match &seq.0 {
+        Value::String(text) => text.split('-').next()?.parse().ok(),
+        number => number.as_u64(),
+    };
+    number(other).zip(number(place)).is_some_and(|(other, place): (u64, u64)| place > other)
 }

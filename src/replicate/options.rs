@@ -115,6 +115,11 @@ impl Options {
         })
     }
 
+    /// Whether not all documents are meant.
+    pub(super) fn is_filtered(&self) -> bool {
+        self.doc_ids.is_some() || self.selector.is_some() || self.filter_function().is_some()
+    }
+
     /// Leaves of what the source's feed told what is asked for.
     pub(super) fn choose(&self, page: &mut ChangesPage) {
         if let (Some(ids), Some(beside)) = (&self.doc_ids, self.beside) {

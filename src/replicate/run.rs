@@ -18,7 +18,7 @@ use super::{
     control::Job,
     denied::Retry,
     feed::{Batch, Feed, Item},
-    lives::{Lives, goes_back},
+    lives::{Lives, comes_after, goes_back},
     report::DocRev,
     transfer::Transfer,
 };
@@ -301,7 +301,7 @@ impl Replication {
         logs.beware_of(are_blind).await?;
         job.has_logs.set(logs.are_there());
         if job.place.borrow().is_none() {
-            logs.load_denied(&mut job.denied.borrow_mut());
+            logs.load_denied(&mut job.denied.borrow_mut(), job.options.is_filtered());
         }
         if is_target_empty && !job.options.checkpoint.on_target() && job.options.since.is_none() {
             // What was stored there is gone, or there never was anything.
@@ -492,6 +492,10 @@ impl Replication {
                 && let Some(from) = denied.from.take()
             {
                 (denied.replay, denied.is_news) = (Some(from), true);
+            }
+            // An honest one comes before what the checkpoints agree on. Another would leave out what lies between.
+            if denied.replay.as_ref().is_some_and(|replay| comes_after(replay, logs.start())) {
+                denied.drop_replay();
             }
             if let Some(replay) = &denied.replay {
                 return Ok(replay.clone());

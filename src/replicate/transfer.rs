@@ -368,7 +368,9 @@ impl Transfer<'_> {
                 }
                 Err(error) => error,
             };
-            self.job.denied.borrow_mut().settle(&name.id, &settles);
+            // Itself stays in the list, so that it is not told again when the batch comes again.
+            let before: Vec<Rev> = settles.into_iter().filter(|rev| *rev != name.rev).collect();
+            self.job.denied.borrow_mut().settle(&name.id, &before);
             self.refuse(Failure::new(&name.id, Some(&name.rev), &failure));
         }
         self.job.update(|state| {
