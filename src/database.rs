@@ -11,7 +11,7 @@
 //!
 //! There is one line of commits. Calls that change something leave a job; whoever waits for one drives
 //! the line, so everything that waits while a commit is under way goes into the next one together
-//! (group commit), and a caller that gives up leaves nothing half done.
+//! (group commit), and a caller that gives up leaves no job half done.
 //!
 //! Other tabs write the same store. Their commits reach the directory in two ways: a commit of ours
 //! that finds the log longer than it thought folds the rest in first; and a signal from the store marks
@@ -63,7 +63,7 @@ use futures::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    error::{Error, Kind, Result},
+    error::{Error, Result},
     log::{Directory, FORMAT},
     model::{Bytes, hex, sort_by},
     platform::Platform,
@@ -239,7 +239,7 @@ impl Database {
             let Some(inner) = weak.upgrade() else { return };
             match signal {
                 Signal::Committed => inner.told.set(inner.told.get() + 1),
-                Signal::Destroyed => inner.end(destroyed()),
+                Signal::Destroyed => inner.end(Error::destroyed()),
             }
             inner.wake();
         }));
@@ -340,7 +340,7 @@ impl Database {
     /// Deletes everything, for every tab, and closes.
     pub async fn destroy(&self) -> Result<()> {
         self.inner.open()?;
-        self.inner.end(destroyed());
+        self.inner.end(Error::destroyed());
         self.inner.wake();
         self.inner.store.destroy().await
     }
@@ -378,6 +378,11 @@ impl Database {
         let mut caller = Caller { inner: &self.inner, has_answer: false };
         // Calls made in the same turn come in before the first commit.
         turn().await;
+        // With what came before it; then there may be nothing left to work off.
+        if let Ok(Some(done)) = answer.try_recv() {
+            caller.has_answer = true;
+            return done;
+        }
         let line = self.line();
         let answer = match select(answer, line).await {
             Either::Left((answer, _)) => answer,
@@ -434,10 +439,6 @@ async fn turn() {
         Poll::Pending
     })
     .await;
-}
-
-fn destroyed() -> Error {
-    Error::new(Kind::StoreClosed, "The database was destroyed.")
 }
 
 impl Inner {

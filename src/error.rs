@@ -267,6 +267,11 @@ impl Error {
         Self::new(Kind::StoreClosed, "The database is closed; open it again to go on.")
     }
 
+    /// 0 `store_closed`: here or in another tab.
+    pub fn destroyed() -> Self {
+        Self::new(Kind::StoreClosed, "The database was destroyed.")
+    }
+
     /// 0 `locked`: a sealed channel without its keys.
     pub fn locked() -> Self {
         Self::new(Kind::Locked, "The channel is locked; unlock it to read and write.")

@@ -872,3 +872,46 @@ fn what_is_sealed_while_something_else_is_stored_is_as_if_it_had_waited() {
         assert!(epochs.iter().all(|own| Some(own) != old.as_ref() && *own == epochs[0]), "at {begun}");
     });
 }
+
+/// Locked in the middle of a large write: what is not written by then is refused, and told so. Unlocked again in the
+/// middle, it goes on with the keys of now.
+#[test]
+fn what_waits_when_a_channel_is_locked_is_refused() {
+    for (pause, unlocks) in [(0, false), (3, false), (12, false), (3, true), (12, true), (40, true)] {
+        let (a, _) = devices();
+        let weather = Weather::new(rng::Rng(7));
+        let options = OpenOptions { sealed: true, ..OpenOptions::new("test") };
+        let store = Rc::new(FaultyStore::new(a.store.handle(), &weather));
+        let db = block_on(Database::open(store, SeededPlatform::new(4), options)).unwrap();
+        block_on(db.unlock(a.source.clone())).unwrap();
+        weather.is_slow.set(true);
+        let docs: Vec<Value> = (0..1_000).map(|n| json!({"_id": format!("d{n:04}")})).collect();
+        let (text, options) = (json!(docs).to_string(), BulkDocsOptions::default());
+        let lock = async {
+            for _ in 0..pause {
+                turn().await;
+            }
+            db.lock();
+            if unlocks {
+                turn().await;
+                db.unlock(a.source.clone()).await.unwrap();
+            }
+        };
+        let (outcomes, ()) = block_on(join(db.bulk_docs(&text, &[], &options), lock));
+        weather.is_slow.set(false);
+        block_on(db.unlock(a.source.clone())).unwrap();
+        let rows = all_docs(&db, json!({}));
+        let written: Vec<String> = match outcomes {
+            Ok(outcomes) => {
+                let failed = outcomes.iter().filter_map(|(_, outcome)| outcome.as_ref().err());
+                assert!(failed.clone().all(|error| error.name() == "locked"), "{:?}", failed.last());
+                outcomes.into_iter().filter_map(|(id, outcome)| outcome.ok().and(id)).collect()
+            }
+            Err(error) => {
+                assert_eq!(error.name(), "locked");
+                Vec::new()
+            }
+        };
+        assert_eq!(ids(&rows), written, "{pause} {unlocks}");
+    }
+}

@@ -35,7 +35,7 @@ impl Write {
 
     /// How many of its edits may have to be sealed.
     pub(super) fn to_seal(&self) -> usize {
-        self.edits.iter().filter(|edit| !matches!(edit.view, View::AsStored)).count()
+        self.edits.iter().filter(|edit| !edit.view.is_stored()).count()
     }
 }
 
@@ -82,6 +82,28 @@ fn firsts<'a>(writes: impl Iterator<Item = &'a Write>) -> Vec<(Place, &'a Edit)>
 }
 
 impl Inner {
+    /// A sealed channel's view is another one once it was locked and unlocked: what waits is sealed with its keys. What
+    /// waits in one that is locked is refused in the builder.
+    pub(super) fn look_anew(&self, writes: &mut [Write]) {
+        let Some(now @ View::Opened(_)) = &*self.view.borrow() else { return };
+        for edit in writes.iter_mut().flat_map(|write| &mut write.edits) {
+            if !edit.view.is_stored() && !edit.view.is(now) {
+                edit.view = now.clone();
+            }
+        }
+    }
+
+    /// Whether that happened since.
+    pub(super) fn is_another(&self, writes: &[Write]) -> bool {
+        let Some(now @ View::Opened(_)) = &*self.view.borrow() else { return false };
+        let mut edits = writes.iter().flat_map(|write| &write.edits);
+        edits.any(|edit| !edit.view.is_stored() && !edit.view.is(now))
+    }
+
+    pub(super) fn is_locked(&self) -> bool {
+        self.view.borrow().is_none()
+    }
+
     /// In a sealed channel, makes the leaves of the caller's edits as far as they are clear and not made yet. What
     /// turns out to be made on another revision is sealed in the commit's builder, by itself; so is a second edit
     /// of one document.

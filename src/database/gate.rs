@@ -92,7 +92,7 @@ impl Database {
 
     /// Whether it is a sealed channel without its keys.
     pub fn is_locked(&self) -> bool {
-        self.inner.view.borrow().is_none()
+        self.inner.is_locked()
     }
 
     /// Looks at what comes in: gives what may be stored, as the edit that stores it. In a channel that is not
@@ -179,11 +179,10 @@ impl Database {
             return self.aside(doc, &error).await;
         }
         let contents = doc.attachments.iter().filter_map(|attachment| attachment.content.as_ref());
-        waiting.bytes += doc.body.len() as u64 + contents.map(Content::size_bytes).sum::<u64>();
-        waiting.revisions += 1;
+        let bytes = waiting.bytes + doc.body.len() as u64 + contents.map(Content::size_bytes).sum::<u64>();
         let room = self.held_room().await?;
-        if room.revisions + waiting.revisions > MOST_HELD
-            || room.bytes.saturating_add(waiting.bytes) > self.inner.options.quarantine_bytes
+        if room.revisions + waiting.revisions >= MOST_HELD
+            || room.bytes.saturating_add(bytes) > self.inner.options.quarantine_bytes
         {
             return Err(match error.kind() {
                 Kind::Locked => Error::new(
@@ -193,6 +192,7 @@ impl Database {
                 _ => error,
             });
         }
+        (waiting.bytes, waiting.revisions) = (bytes, waiting.revisions + 1);
         self.aside(doc, &error).await
     }
 

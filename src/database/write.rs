@@ -89,8 +89,8 @@ impl Database {
     /// Errors: as CouchDB, the whole call fails with the first document that is malformed (those of
     /// [`Draft::parse`], 413 `document_too_large`), and nothing is written; 400 `bad_request` if it is no
     /// array; what the store says.
-    /// Atomic: all that succeeded are there together, or none. In a sealed channel, each [`SEAL_AT_ONCE`] of them; if
-    /// the store fails at some, they fail with what it says.
+    /// Atomic: all that succeeded are there together, or none. In a sealed channel, each 256 of them; if the store
+    /// fails at some, they fail with what it says.
     pub async fn bulk_docs(
         &self,
         json: &str,
@@ -213,15 +213,15 @@ impl Database {
 
     /// The same where they need not be there together: in a sealed channel some are sealed while others, which are,
     /// are being stored.
-    async fn write_many(&self, mut edits: Vec<Edit>) -> Result<Vec<Result<Written>>> {
+    async fn write_many(&self, edits: Vec<Edit>) -> Result<Vec<Result<Written>>> {
         if !self.inner.is_sealed || edits.len() <= SEAL_AT_ONCE {
             return self.write_edits(edits).await;
         }
         self.renew().await?;
         let (mut answers, mut written) = (Vec::new(), Vec::with_capacity(edits.len()));
-        while !edits.is_empty() {
-            let later = edits.split_off(SEAL_AT_ONCE.min(edits.len()));
-            let now = std::mem::replace(&mut edits, later);
+        let mut edits = edits.into_iter();
+        while !edits.as_slice().is_empty() {
+            let now: Vec<Edit> = edits.by_ref().take(SEAL_AT_ONCE).collect();
             answers.push((now.len(), self.leave(|reply| Job::Write(Write::new(now, reply)))?));
         }
         let mut failed = None;
@@ -343,7 +343,6 @@ impl Inner {
         for (number, write) in writes.iter_mut().enumerate() {
             sealed.extend(write.ahead.drain(..).map(|(place, leaf)| ((number, place), leaf)));
         }
-        let writes = &*writes;
         // What is sealed after a new epoch is sealed under it, whichever tab began it.
         let seals = writes.iter().any(|write| write.to_seal() > 0);
         let mut is_checked = self.is_stale();
@@ -352,6 +351,8 @@ impl Inner {
         }
         let mut is_sealed = false;
         loop {
+            self.look_anew(writes);
+            let writes = &*writes;
             let have = self.old_states(writes).await?;
             if !std::mem::replace(&mut is_sealed, true) {
                 self.seal_ahead(&have, writes, &mut sealed).await?;
@@ -363,9 +364,10 @@ impl Inner {
                 let mut state = self.state.borrow_mut();
                 state.fold(newer.to_vec())?;
                 state.next = first;
-                let mut result = match seals && self.lacks_keys(&state.directory) {
+                let mut result = match seals && (self.lacks_keys(&state.directory) || self.is_another(writes))
+                {
                     true => Built { first, lacks_keys: true, ..Built::default() },
-                    false => state.build(&have, writes, ready, first, &self.options)?,
+                    false => state.build(&have, writes, ready, first, &self.options, self.is_locked())?,
                 };
                 result.waits = result.lacks_keys
                     || result.lacks_block
@@ -433,6 +435,7 @@ impl State {
         ready: &SealedAhead,
         first: BlockNo,
         options: &super::OpenOptions,
+        is_locked: bool,
     ) -> Result<Built> {
         let mut built = Built { first, outcomes: Vec::with_capacity(writes.len()), ..Built::default() };
         let mut builder = BlockBuilder::new(first);
@@ -449,6 +452,13 @@ impl State {
             let trial = each().filter(|_| is_whole).map(|edit| (true, edit));
             let mut refused: Option<Error> = None;
             for (is_trial, (place, edit)) in trial.chain(each().map(|edit| (false, edit))) {
+                if is_locked && !edit.view.is_stored() {
+                    // Since it was called; whatever epoch began meanwhile, its keys are not at hand.
+                    if !is_trial {
+                        outcomes.push(Err(Error::locked()));
+                    }
+                    continue;
+                }
                 if let Change::Local { parent, deleted, body } = &edit.change {
                     let current =
                         locals.get(&*edit.id).copied().or(self.directory.local(&edit.id).map(|(rev, _)| rev));

@@ -1,7 +1,8 @@
 //! An attachment's contents: hashed, then sealed chunk by chunk; opened chunk by chunk, from any place.
 //!
 //! Two passes, since the stream's key is made from the hash: whoever seals other contents under a key that a
-//! bad random source gave twice gets another stream key. What is in memory at a time is one chunk.
+//! bad random source gave twice gets another stream key. What is in memory at a time is one chunk, or a few that are
+//! sealed side by side.
 
 use std::{borrow::Cow, ops::Range};
 
@@ -10,8 +11,8 @@ use md5::{Digest as _, Md5};
 use super::{
     Entropy, FileEntry, Hash, Key, Nonce, Refusal, STREAM_CHUNK_BYTES, TAG_BYTES,
     crypt::{first, hash, hkdf, mac, same, sha256},
-    open_chunk, padded_len,
-    stream::{nonce, seal_text},
+    open_chunk, padded_len, seal_chunk,
+    stream::nonce,
 };
 use crate::model::Digest;
 
@@ -112,11 +113,6 @@ impl FileSealer {
         Self { entry, stream, salt, index: 0, md5: Md5::new() }
     }
 
-    /// How long it will be when sealed.
-    pub fn sealed_length(&self) -> u64 {
-        sealed_length(self.entry.length)
-    }
-
     /// What its chunks are sealed with, and nothing else.
     pub fn key(&self) -> &Key {
         &self.stream
@@ -174,9 +170,11 @@ impl FileSealer {
     pub fn seal_all(mut self, plain: &[u8], out: &mut Vec<u8>) -> Result<FileEntry, Refusal> {
         out.extend_from_slice(&self.head());
         let mut chunks = plain.chunks(STREAM_CHUNK_BYTES);
-        while let Some((nonce, text)) = self.chunk(chunks.next().unwrap_or_default())? {
+        for index in 0.. {
+            let Some((_, text)) = self.chunk(chunks.next().unwrap_or_default())? else { break };
             let start = out.len();
-            seal_text(&self.stream, &nonce, &text, out)?;
+            let is_last = index == last_chunk(self.entry.length);
+            seal_chunk(&self.stream, index, is_last, &text, out)?;
             self.md5.update(out.get(start..).unwrap_or_default());
         }
         if chunks.next().is_some() { Err(Refusal::BadDocument) } else { self.finish() }

@@ -32,15 +32,10 @@ pub fn seal_chunk(
     if chunk.len() > STREAM_CHUNK_BYTES {
         return Err(Refusal::TooLarge);
     }
-    seal_text(key, &nonce(index, is_last), chunk, out)
-}
-
-/// The same of one whose length and nonce are right.
-pub(super) fn seal_text(key: &Key, nonce: &Nonce, chunk: &[u8], out: &mut Vec<u8>) -> Result<(), Refusal> {
     let start = out.len();
     out.extend_from_slice(chunk);
     let text = out.get_mut(start..).unwrap_or_default();
-    let tag = settee_aead::seal(key.expose(), nonce, b"", text).ok_or(Refusal::TooLarge)?;
+    let tag = settee_aead::seal(key.expose(), &nonce(index, is_last), b"", text).ok_or(Refusal::TooLarge)?;
     out.extend_from_slice(&tag);
     Ok(())
 }

@@ -12,9 +12,9 @@ use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
 use web_sys::{Crypto, CryptoKey, SubtleCrypto};
 
-use super::{blob::BlobContent, platform::global, thrown::Thrown};
+use super::{blob::BlobContent, platform::global};
 use crate::{
-    error::{Error, Kind, Pending},
+    error::Pending,
     model::Content,
     platform::{Cipher, CipherHere},
 };
@@ -70,22 +70,23 @@ fn parameters(nonce: &[u8; 12]) -> std::result::Result<Object, JsValue> {
     Ok(parameters)
 }
 
-async fn array(begun: Promise) -> std::result::Result<Uint8Array, JsValue> {
-    JsFuture::from(begun).await.map(|buffer| Uint8Array::new(&buffer))
-}
-
-fn failed(error: JsValue) -> Error {
-    let thrown = Thrown::from(&error);
-    Error::new(Kind::Unknown, format!("The browser could not encrypt: {thrown}")).with_source(thrown)
+/// What comes of a promise. It has its handlers before this returns: one that fails while another is waited for, or
+/// that nobody waits for any more, is not to be told to the page as unhandled.
+fn array(begun: std::result::Result<Promise, JsValue>) -> impl Future<Output = Option<Uint8Array>> {
+    let begun = begun.map(JsFuture::from);
+    async { begun.ok()?.await.ok().map(|buffer| Uint8Array::new(&buffer)) }
 }
 
 impl Cipher for CipherOfBrowser {
     fn seal(&self, nonce: &[u8; 12], text: &[u8]) -> Pending<'static, Content> {
         let begun = parameters(nonce)
             .and_then(|how| self.subtle.encrypt_with_object_and_u8_array(&how, &self.key, text));
+        let (begun, here, nonce, text) = (array(begun), self.here.clone(), *nonce, text.to_vec());
         async move {
-            let sealed = array(begun.map_err(failed)?).await.map_err(failed)?;
-            Ok(Content::External(Rc::new(BlobContent::over_array(sealed))))
+            match begun.await {
+                Some(sealed) => Ok(Content::External(Rc::new(BlobContent::over_array(sealed)))),
+                None => here.seal_now(&nonce, &text).map(Content::from),
+            }
         }
         .boxed_local()
     }
@@ -94,13 +95,10 @@ impl Cipher for CipherOfBrowser {
     fn open(&self, nonce: &[u8; 12], sealed: &[u8]) -> Pending<'static, Option<Vec<u8>>> {
         let begun = parameters(nonce)
             .and_then(|how| self.subtle.decrypt_with_object_and_u8_array(&how, &self.key, sealed));
-        let (here, nonce, sealed) = (self.here.clone(), *nonce, sealed.to_vec());
+        let (begun, here, nonce, sealed) = (array(begun), self.here.clone(), *nonce, sealed.to_vec());
         async move {
-            let opened = match begun {
-                Ok(begun) => array(begun).await.ok(),
-                Err(_) => None,
-            };
-            Ok(opened.map(|text| text.to_vec()).or_else(|| here.open_now(&nonce, &sealed)))
+            let opened = begun.await.map(|text| text.to_vec());
+            Ok(opened.or_else(|| here.open_now(&nonce, &sealed)))
         }
         .boxed_local()
     }
