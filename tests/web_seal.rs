@@ -7,12 +7,18 @@ mod seal;
 #[path = "support/seal_vectors.rs"]
 mod seal_vectors;
 
+use std::{cell::Cell, rc::Rc};
+
+use gloo_events::EventListener;
 use settee::{
     platform::{CipherHere, Platform},
     seal::*,
     web::WebPlatform,
 };
+use wasm_bindgen::JsCast;
 use wasm_bindgen_test::{wasm_bindgen_test, wasm_bindgen_test_configure};
+
+use web_sys::EventTarget;
 
 wasm_bindgen_test_configure!(run_in_browser);
 
@@ -40,6 +46,23 @@ async fn the_browsers_cipher_is_the_formats() {
         assert_eq!(theirs.open(&nonce, &sealed[..sealed.len() - 1]).await.unwrap(), None);
     }
     assert_eq!(theirs.open(&[0; 12], &[1; 15]).await.unwrap(), None);
+}
+
+/// A file that is damaged is told by its first bad chunk; the others are nobody's business, the page's neither.
+#[wasm_bindgen_test]
+async fn a_chunk_that_nobody_waits_for_fails_in_silence() {
+    let told = Rc::new(Cell::new(0));
+    let counted = told.clone();
+    let page: EventTarget = js_sys::global().unchecked_into();
+    let _listener = EventListener::new(&page, "unhandledrejection", move |_| counted.set(counted.get() + 1));
+    let cipher = WebPlatform.cipher(&[7; 32]).await.unwrap();
+    let under_way: Vec<_> = (0..8).map(|n| cipher.open(&[n; 12], &[n; 1_000])).collect();
+    WebPlatform.sleep(50).await;
+    for opened in under_way.into_iter().take(1) {
+        assert_eq!(opened.await.unwrap(), None);
+    }
+    WebPlatform.sleep(50).await;
+    assert_eq!(told.get(), 0);
 }
 
 #[wasm_bindgen_test]
