@@ -903,8 +903,8 @@ fn what_waits_when_a_channel_is_locked_is_refused() {
         let rows = all_docs(&db, json!({}));
         let written: Vec<String> = match outcomes {
             Ok(outcomes) => {
-                let failed = outcomes.iter().filter_map(|(_, outcome)| outcome.as_ref().err());
-                assert!(failed.clone().all(|error| error.name() == "locked"), "{:?}", failed.last());
+                let mut failed = outcomes.iter().filter_map(|(_, outcome)| outcome.as_ref().err());
+                assert!(failed.all(|error| error.name() == "locked"));
                 outcomes.into_iter().filter_map(|(id, outcome)| outcome.ok().and(id)).collect()
             }
             Err(error) => {

@@ -13,6 +13,8 @@ if [ ! -x "$root/bin/cargo-deny" ]; then
 fi
 deny() { "$root/bin/cargo-deny" --log-level error "$@"; }
 
+# It looks at the crates of every platform, and a build brings only those of its own.
+cargo fetch --locked --quiet
 deny --offline check bans licenses sources
 if GIT_TERMINAL_PROMPT=0 timeout 20 git ls-remote https://github.com/rustsec/advisory-db HEAD >/dev/null 2>&1; then
   deny check advisories
