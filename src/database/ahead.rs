@@ -11,7 +11,6 @@ use super::{
     Inner, Job, Reply, State, Written,
     edit::{Edit, Ready},
     sealing::Keys,
-    view::View,
     write::Current,
 };
 use crate::{error::Result, model::Bytes, store::BlockNo};
@@ -85,19 +84,15 @@ impl Inner {
     /// A sealed channel's view is another one once it was locked and unlocked: what waits is sealed with its keys. What
     /// waits in one that is locked is refused in the builder.
     pub(super) fn look_anew(&self, writes: &mut [Write]) {
-        let Some(now @ View::Opened(_)) = &*self.view.borrow() else { return };
-        for edit in writes.iter_mut().flat_map(|write| &mut write.edits) {
-            if !edit.view.is_stored() && !edit.view.is(now) {
-                edit.view = now.clone();
-            }
-        }
+        let Some(now) = &*self.view.borrow() else { return };
+        let edits = writes.iter_mut().flat_map(|write| &mut write.edits);
+        edits.filter(|edit| edit.view.is_outdated(now)).for_each(|edit| edit.view = now.clone());
     }
 
     /// Whether that happened since.
     pub(super) fn is_another(&self, writes: &[Write]) -> bool {
-        let Some(now @ View::Opened(_)) = &*self.view.borrow() else { return false };
-        let mut edits = writes.iter().flat_map(|write| &write.edits);
-        edits.any(|edit| !edit.view.is_stored() && !edit.view.is(now))
+        let Some(now) = &*self.view.borrow() else { return false };
+        writes.iter().flat_map(|write| &write.edits).any(|edit| edit.view.is_outdated(now))
     }
 
     pub(super) fn is_locked(&self) -> bool {

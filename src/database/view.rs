@@ -188,19 +188,16 @@ impl View {
         }
     }
 
-    /// The keys that leaves are sealed with.
     pub(super) fn is_stored(&self) -> bool {
         matches!(self, Self::AsStored)
     }
 
-    /// Whether it is the same unlocked channel's, unlocked once.
-    pub(super) fn is(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::Opened(own), Self::Opened(other)) => Rc::ptr_eq(own, other),
-            (own, other) => own.is_stored() && other.is_stored(),
-        }
+    /// Whether this was the view of an unlocked channel before it was locked and unlocked; `now` is what it is since.
+    pub(super) fn is_outdated(&self, now: &Self) -> bool {
+        matches!((self, now), (Self::Opened(own), Self::Opened(now)) if !Rc::ptr_eq(own, now))
     }
 
+    /// The keys that leaves are sealed with.
     pub(super) fn keys(&self) -> Option<Rc<Keys>> {
         match self {
             Self::AsStored => None,

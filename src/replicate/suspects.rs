@@ -8,8 +8,8 @@
 //! write, the source for its state. If that goes well, the document is one failure closer to being denied; if
 //! not, nothing is held against it. What has failed so often, and each time in the same way, is denied, which loses
 //! nothing: it is remembered, told, and tried again. Where each answer is another one, it is rather what stands
-//! between that is bad, and much more is waited for. An answer that says to come later (503, 429, anything with `Retry-After`) and a line
-//! that breaks count for nothing, since they tell nothing of the document.
+//! between that is bad, and much more is waited for. An answer that says to come later (503, 429, anything with
+//! `Retry-After`) and a line that breaks count for nothing, since they tell nothing of the document.
 //!
 //! Where a request for several documents fails as a whole, the next ones are for one each until it is found.
 
